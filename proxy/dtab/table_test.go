@@ -1,0 +1,149 @@
+package dtab
+
+import (
+	"fmt"
+	"math"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestTableLookup(t *testing.T) {
+	for _, c := range lookupCases {
+		d, p := mustParse(t, c.dtab), mustPath(t, c.path)
+		for split := range len(d) + 1 {
+			base, local := Compile(d[:split]), d[split:]
+			for name, got := range map[string]Tree{
+				"With":       base.With(local).Lookup(p),
+				"LookupWith": base.LookupWith(local, p),
+			} {
+				if diff := cmp.Diff(exact(d.Lookup(p)), exact(got)); diff != "" || got.String() != c.want {
+					t.Errorf("%s in %q with the last %d as %s:\n%s", c.path, c.dtab, len(local), name, diff)
+				}
+			}
+		}
+	}
+}
+
+func TestTableWithIsLayered(t *testing.T) {
+	base := Compile(mustParse(t, "/svc=>/a"))
+	ctx := base.With(mustParse(t, "/svc=>/b"))
+	user := ctx.With(mustParse(t, "/svc=>/c"))
+	p := Path{"svc", "x"}
+	for _, c := range []struct {
+		table *Table
+		want  string
+		dtab  string
+	}{
+		{base, "/a/x", "/svc=>/a"},
+		{ctx, "/b/x | /a/x", "/svc=>/a;/svc=>/b"},
+		{user, "/c/x | /b/x | /a/x", "/svc=>/a;/svc=>/b;/svc=>/c"},
+		{base.With(nil), "/a/x", "/svc=>/a"},
+	} {
+		if got := c.table.Lookup(p).String(); got != c.want {
+			t.Errorf("got %s, want %s", got, c.want)
+		}
+		if got := c.table.Dtab(); got.String() != c.dtab || c.table.Len() != len(got) {
+			t.Errorf("the dtab is %s of length %d, want %s", got, c.table.Len(), c.dtab)
+		}
+	}
+	if got := user.LookupWith(mustParse(t, "/svc=>/d"), p).String(); got != "/d/x | /c/x | /b/x | /a/x" {
+		t.Errorf("three layers: %s", got)
+	}
+}
+
+// A lookup among 200,000 dentries has 50 us in the worst case of a cold path. Trying each dentry takes a millisecond, the trie two
+// microseconds: the best of some batches is far from the bar on either side, on a busy machine too.
+func TestTableLookupDoesNotTryEveryDentry(t *testing.T) {
+	const n, batch = 200_000, 100
+	table := Compile(manyDentries(n))
+	best := time.Duration(math.MaxInt64)
+	for b := range 10 {
+		start := time.Now()
+		for i := range batch {
+			k := 2 + (b*batch+i)*197
+			p := Path{"svc", fmt.Sprintf("team-%d", k%10), fmt.Sprintf("web-%d", k), "x"}
+			if got := table.Lookup(p); len(got.Branches) != 2 {
+				t.Fatalf("%s: %s", p, got)
+			}
+		}
+		best = min(best, time.Since(start)/batch)
+	}
+	if best > 50*time.Microsecond {
+		t.Errorf("a lookup among %d dentries takes %v", n, best)
+	}
+}
+
+// manyDentries returns n dentries as a large mesh has them: a catch-all, and n-1 names under ten teams, some with a wildcard.
+func manyDentries(n int) Dtab {
+	d := make(Dtab, 0, n)
+	add := func(prefix, dst string) {
+		e, err := ParseDentry(prefix, dst)
+		if err != nil {
+			panic(err)
+		}
+		e.Source.Index = len(d)
+		d = append(d, e)
+	}
+	add("/svc", "/$/io.buoyant.http.domainToPathPfx/nsSvc")
+	add("/svc/*/web-77", "/host")
+	for i := len(d); i < n; i++ {
+		add(fmt.Sprintf("/svc/team-%d/web-%d", i%10, i), fmt.Sprintf("9*/nsSvc/team/web-%d-v1 & /nsSvc/team/web-%d-v2", i, i))
+	}
+	return d
+}
+
+func BenchmarkTableLookup(b *testing.B) {
+	local := mustParse(b, "/svc/other => /x; /nsSvc => /y")
+	for _, n := range []int{10, 1_000, 200_000} {
+		table := Compile(manyDentries(n))
+		hit := Path{"svc", fmt.Sprintf("team-%d", (n-1)%10), fmt.Sprintf("web-%d", n-1), "users"}
+		b.Run(fmt.Sprintf("dentries=%d", n), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				table.Lookup(hit)
+			}
+		})
+		b.Run(fmt.Sprintf("dentries=%d/with", n), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				table.LookupWith(local, hit)
+			}
+		})
+	}
+}
+
+// Each lookup takes another of many names, so caches are as cold as they get in a running proxy.
+func BenchmarkTableLookupCold(b *testing.B) {
+	const n = 200_000
+	table := Compile(manyDentries(n))
+	paths := make([]Path, n)
+	for i := range paths {
+		paths[i] = Path{"svc", fmt.Sprintf("team-%d", i%10), fmt.Sprintf("web-%d", i)}
+	}
+	i := 0
+	for b.Loop() {
+		i = (i + 100_003) % n
+		table.Lookup(paths[i])
+	}
+}
+
+func BenchmarkCompile(b *testing.B) {
+	d := manyDentries(200_000)
+	b.ReportAllocs()
+	for b.Loop() {
+		Compile(d)
+	}
+}
+
+func BenchmarkParse(b *testing.B) {
+	text := manyDentries(1_000).String()
+	b.SetBytes(int64(len(text)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := Parse(text); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
