@@ -1,0 +1,113 @@
+package v1alpha1
+
+// Defaults of a Mesh. Where Linkerd 1.7 has the key, the value is its default; docs/linkerd1.md lists the exceptions.
+const (
+	DefaultAdminPort               = 9990
+	DefaultOutgoingPort            = 4140
+	DefaultIncomingPort            = 4141
+	DefaultDstPrefix               = "/svc"
+	DefaultMaxCallDepth            = 1000
+	DefaultBindingTimeoutMs        = 10000
+	DefaultMaxHeadersKB            = 8
+	DefaultMaxInitialLineKB        = 4
+	DefaultMaxConnections          = 10000
+	DefaultTerminationGraceSeconds = 30
+)
+
+// Kinds of the plug-in families.
+const (
+	KindNamerK8s              = "io.l5d.k8s"
+	KindNamerFs               = "io.l5d.fs"
+	KindNamerRewrite          = "io.l5d.rewrite"
+	KindIdentifierHeaderToken = "io.l5d.header.token"
+	KindTelemeterPrometheus   = "io.l5d.prometheus"
+	KindInterpreterDefault    = "default"
+	KindLoadBalancerP2C       = "p2c"
+
+	NormalizeNone           = "None"
+	NormalizeKubernetesHost = "KubernetesHost"
+
+	DtabsFromSame = "Same"
+	DtabsFromList = "List"
+
+	ProtocolHTTP = "http"
+)
+
+// WithDefaults returns a copy of the spec in which every value that a reader needs is set. It is idempotent.
+func (s *MeshSpec) WithDefaults() *MeshSpec {
+	out := s.DeepCopy()
+	setDefault(&out.Proxy.Mode, ProxyModeDaemonSet)
+	setDefault(&out.Proxy.PriorityClassName, "system-node-critical")
+	setDefault(&out.Proxy.MaxUnavailable, "1")
+	setDefault(&out.Proxy.LogLevel, "info")
+	setDefault(&out.Proxy.ImagePullPolicy, "IfNotPresent")
+	setDefault(&out.Proxy.TerminationGracePeriodSeconds, DefaultTerminationGraceSeconds)
+	setDefault(&out.Admin.Port, DefaultAdminPort)
+	setDefault(&out.Dtabs.From, DtabsFromSame)
+	if len(out.Namers) == 0 {
+		out.Namers = defaultNamers()
+	}
+	for i := range out.Namers {
+		setDefault(&out.Namers[i].Prefix, "/"+out.Namers[i].Kind)
+	}
+	if len(out.Routers) == 0 {
+		out.Routers = defaultRouters()
+	}
+	for i := range out.Routers {
+		out.Routers[i].setDefaults()
+	}
+	return out
+}
+
+func (r *Router) setDefaults() {
+	setDefault(&r.Protocol, ProtocolHTTP)
+	setDefault(&r.DstPrefix, DefaultDstPrefix)
+	setDefault(&r.Interpreter.Kind, KindInterpreterDefault)
+	setDefault(&r.MaxCallDepth, DefaultMaxCallDepth)
+	setDefault(&r.BindingTimeoutMs, DefaultBindingTimeoutMs)
+	setDefault(&r.MaxHeadersKB, DefaultMaxHeadersKB)
+	setDefault(&r.MaxInitialLineKB, DefaultMaxInitialLineKB)
+	if len(r.Identifiers) == 0 {
+		r.Identifiers = []Identifier{{Kind: KindIdentifierHeaderToken}}
+	}
+	for i := range r.Identifiers {
+		setDefault(&r.Identifiers[i].Header, "Host")
+		setDefault(&r.Identifiers[i].Normalize, NormalizeNone)
+	}
+	for i := range r.Servers {
+		setDefault(&r.Servers[i].MaxConnections, DefaultMaxConnections)
+	}
+}
+
+func defaultNamers() []Namer {
+	return []Namer{
+		{Kind: KindNamerK8s},
+		{Kind: KindNamerRewrite, Prefix: "/nsSvc", Pattern: "/{ns}/{svc}", Exact: true, Name: "/#/io.l5d.k8s/{ns}/http/{svc}"},
+	}
+}
+
+// defaultRouters are the routers of a Mesh that names none. The later /host rule wins: a name of two parts (web.prod, turned
+// around to prod/web) is namespace and service; a name of one part falls back to the namespace default.
+func defaultRouters() []Router {
+	router := func(name string, port int32) Router {
+		return Router{
+			Name:         name,
+			Servers:      []Server{{Port: port}},
+			Identifiers:  []Identifier{{Kind: KindIdentifierHeaderToken, Normalize: NormalizeKubernetesHost}},
+			MaxCallDepth: 16,
+			Dtab: []Dentry{
+				{Prefix: "/host", Dst: "/#/nsSvc/default"},
+				{Prefix: "/host", Dst: "/#/nsSvc"},
+				{Prefix: "/svc", Dst: "/$/io.buoyant.http.domainToPathPfx/host"},
+			},
+		}
+	}
+	return []Router{router("outgoing", DefaultOutgoingPort), router("incoming", DefaultIncomingPort)}
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}

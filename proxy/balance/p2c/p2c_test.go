@@ -1,0 +1,136 @@
+package p2c
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"net/netip"
+	"testing"
+
+	"github.com/fairlead/fairlead/proxy/balance"
+	"github.com/fairlead/fairlead/proxy/naming"
+	"github.com/fairlead/fairlead/proxy/resilience/classify"
+)
+
+func endpoint(i int) naming.Endpoint {
+	return naming.Endpoint{Addr: netip.MustParseAddrPort(fmt.Sprintf("10.0.0.%d:80", i)), Weight: 1, Serving: true}
+}
+
+func balancer(endpoints ...naming.Endpoint) (*Balancer, map[any]int) {
+	closed := make(map[any]int)
+	b := New(Options{
+		NewConns:   func(e naming.Endpoint) any { return e.Addr.String() },
+		CloseConns: func(c any) { closed[c]++ },
+	})
+	b.Update(endpoints)
+	return b, closed
+}
+
+func TestPickPrefersTheLighterNode(t *testing.T) {
+	b, _ := balancer(endpoint(1), endpoint(2))
+	var counts [3]int
+	for range 1000 {
+		// Requests never end, so the picks must stay level.
+		n, err := b.Pick(0, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		counts[n.Endpoint.Addr.Addr().As4()[3]]++
+	}
+	if counts[1] != 500 || counts[2] != 500 {
+		t.Errorf("picks of two nodes whose requests never end: %v, want 500 each", counts[1:])
+	}
+}
+
+func TestPickSpreadsByWeight(t *testing.T) {
+	heavy := endpoint(2)
+	heavy.Weight = 3
+	b, _ := balancer(endpoint(1), heavy)
+	picks := 0
+	const total = 20000
+	for range total {
+		n, _ := b.Pick(0, nil)
+		if n.Endpoint.Addr == heavy.Addr {
+			picks++
+		}
+	}
+	if share := float64(picks) / total; math.Abs(share-0.75) > 0.02 {
+		t.Errorf("share of the node of weight 3 beside one of weight 1: %.3f, want 0.75", share)
+	}
+}
+
+func TestPickLeavesOutWhatDoesNotServe(t *testing.T) {
+	down, zero := endpoint(2), endpoint(3)
+	down.Serving, zero.Weight = false, 0
+	b, _ := balancer(endpoint(1), down, zero)
+	for range 100 {
+		if n, _ := b.Pick(0, nil); n.Endpoint.Addr != endpoint(1).Addr {
+			t.Fatalf("picked %v", n.Endpoint)
+		}
+	}
+	if got := len(b.Nodes()); got != 3 {
+		t.Errorf("Nodes has %d, want all 3", got)
+	}
+	b.Update([]naming.Endpoint{down})
+	if _, err := b.Pick(0, nil); !errors.Is(err, balance.ErrNoEndpoints) {
+		t.Errorf("error with no serving node: %v", err)
+	}
+}
+
+func TestPickAvoidsTried(t *testing.T) {
+	b, _ := balancer(endpoint(1), endpoint(2), endpoint(3))
+	var tried []*balance.Node
+	seen := make(map[netip.AddrPort]bool)
+	for range 3 {
+		n, err := b.Pick(0, tried)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen[n.Endpoint.Addr] = true
+		tried = append(tried, n)
+	}
+	if len(seen) != 3 {
+		t.Errorf("three attempts went to %d endpoints", len(seen))
+	}
+	if _, err := b.Pick(0, tried); !errors.Is(err, balance.ErrTried) {
+		t.Errorf("fourth attempt: %v", err)
+	}
+}
+
+func TestUpdateKeepsStateOfWhatStays(t *testing.T) {
+	b, closed := balancer(endpoint(1), endpoint(2))
+	n, _ := b.Pick(0, nil)
+	picked := n.Endpoint
+	changed := picked
+	changed.Weight = 5
+	b.Update([]naming.Endpoint{changed})
+	if got := b.Nodes()[0]; got.Pending() != 1 || got.Conns != n.Conns || got.Endpoint.Weight != 5 {
+		t.Errorf("node after a change of weight: pending %d, conns %v, weight %v", got.Pending(), got.Conns, got.Endpoint.Weight)
+	}
+	if len(closed) != 1 || closed[picked.Addr.String()] != 0 {
+		t.Errorf("closed %v, want only the endpoint that left", closed)
+	}
+	n.Done(0, 1, classify.Success)
+	if got := b.Nodes()[0].Pending(); got != 0 {
+		t.Errorf("pending after Done on the node of before: %d", got)
+	}
+}
+
+func BenchmarkPick(b *testing.B) {
+	for _, n := range []int{3, 100, 10000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			endpoints := make([]naming.Endpoint, n)
+			for i := range endpoints {
+				endpoints[i] = naming.Endpoint{
+					Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 80), Weight: 1, Serving: true,
+				}
+			}
+			p, _ := balancer(endpoints...)
+			b.ReportAllocs()
+			for b.Loop() {
+				node, _ := p.Pick(0, nil)
+				node.Done(0, 1, classify.Success)
+			}
+		})
+	}
+}
