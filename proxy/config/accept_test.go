@@ -1,0 +1,293 @@
+package config_test
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/proxy/config"
+	"github.com/fairlead/fairlead/proxy/dtab"
+)
+
+// mesh returns a Mesh whose spec is the given YAML, indented by two.
+func decodeMesh(t *testing.T, spec string, env config.Environment) (*config.Mesh, *config.Error) {
+	t.Helper()
+	text := "apiVersion: fairlead.dev/v1alpha1\nkind: Mesh\nmetadata: {name: demo, namespace: fairlead}\nspec:\n" + spec
+	docs, err := config.Decode("f", []byte(text), env)
+	if err != nil {
+		return nil, err
+	}
+	return config.AcceptMesh(docs.Meshes[0], env)
+}
+
+func TestAcceptMeshDefaults(t *testing.T) {
+	for _, c := range []struct {
+		env       config.Environment
+		ip        string
+		namers    int
+		addresses []string
+	}{
+		{config.Cluster, "0.0.0.0", 2, []string{"0.0.0.0:4140", "0.0.0.0:4141"}},
+		{config.Standalone, "127.0.0.1", 0, []string{"127.0.0.1:4140", "127.0.0.1:4141"}},
+	} {
+		m, err := decodeMesh(t, "  {}", c.env)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var addresses []string
+		for _, r := range m.Routers {
+			addresses = append(addresses, r.Servers[0].Addr)
+		}
+		if !slices.Equal(addresses, c.addresses) || m.Spec.Admin.IP != c.ip || len(m.Spec.Namers) != c.namers {
+			t.Errorf("env %d: %v, admin %s, %d namers", c.env, addresses, m.Spec.Admin.IP, len(m.Spec.Namers))
+		}
+		out := m.Routers[0]
+		if out.Name != "outgoing" || len(out.Dtab) != 3 || out.DstPrefix.String() != "/svc" || out.MaxHeaderBytes != 8<<10 ||
+			out.Identifiers[0].Normalize != "KubernetesHost" || out.Servers[0].MaxConnections != 10000 {
+			t.Errorf("router: %+v", out)
+		}
+		if len(m.Object.Spec.Routers) != 0 {
+			t.Error("the object to keep has defaults in it")
+		}
+	}
+}
+
+func TestAcceptMeshRefuses(t *testing.T) {
+	router := func(rest string) string { return "  routers:\n  - {name: r, servers: [{port: 4140}], " + rest + "}" }
+	for _, c := range []struct {
+		name, spec string
+		env        config.Environment
+		want       string
+	}{
+		{"identity", "  identity: {a: [1]}", config.Cluster, "spec.identity: identity is not supported yet"},
+		{"server tls", "  routers: [{name: r, servers: [{port: 1, tls: {}}]}]", config.Cluster,
+			"spec.routers[0].servers[0].tls: tls is not supported yet"},
+		{"client tls", router("clients: [{prefix: /, tls: {a: b}}]"), config.Cluster,
+			"spec.routers[0].clients[0].tls: tls is not supported yet"},
+		{"sidecar", "  proxy: {mode: Sidecar}", config.Cluster,
+			"spec.proxy.mode: mode Sidecar is not supported yet; DaemonSet is"},
+		{"namespaces of Same", "  dtabs: {namespaces: [{name: a, prefixes: [/svc/a]}]}", config.Cluster,
+			"spec.dtabs: namespaces needs from: List"},
+		{"prefix of a namespace", "  dtabs: {from: List, namespaces: [{name: a, prefixes: [svc]}]}", config.Cluster,
+			"spec.dtabs.namespaces[0].prefixes[0]:1:1: expected '/', found 's'"},
+		{"key of another kind", "  namers: [{kind: io.l5d.k8s, rootDir: /disco}]", config.Cluster,
+			"spec.namers[0].rootDir: key rootDir does not belong to kind io.l5d.k8s"},
+		{"exact of another kind", "  namers: [{kind: io.l5d.fs, rootDir: /disco, exact: true}]", config.Cluster,
+			"spec.namers[0].exact: key exact does not belong to kind io.l5d.fs"},
+		{"fs without rootDir", "  namers: [{kind: io.l5d.fs}]", config.Cluster, "spec.namers[0].rootDir: required for kind io.l5d.fs"},
+		{"rewrite without keys", "  namers: [{kind: io.l5d.rewrite}]", config.Cluster,
+			"spec.namers[0].pattern: required for kind io.l5d.rewrite\nspec.namers[0].name: required for kind io.l5d.rewrite"},
+		{"rewrite with a typo", `  namers: [{kind: io.l5d.rewrite, pattern: "/{ns}/{svc}", name: "/#/a/{nss}"}]`, config.Cluster,
+			`spec.namers[0].name: {nss} is not in pattern "/{ns}/{svc}", did you mean "ns"?`},
+		{"rewrite without end", `  namers: [{kind: io.l5d.rewrite, pattern: "/a/{ns", name: "/#/a"}]`, config.Cluster,
+			"spec.namers[0].pattern:1:4: expected a name and '}' after '{'"},
+		{"rewrite pattern", `  namers: [{kind: io.l5d.rewrite, pattern: "/{ns}//", name: "/#/a"}]`, config.Cluster,
+			"spec.namers[0].pattern:1:7: expected a label character, found '/'"},
+		{"root as prefix of a namer", "  namers: [{kind: io.l5d.k8s, prefix: /}]", config.Cluster,
+			`spec.namers[0].prefix: expected at least one element, found "/"`},
+		{"k8s standalone", "  namers: [{kind: io.l5d.k8s}]", config.Standalone, "spec.namers[0].kind: io.l5d.k8s needs a cluster"},
+		{"same port", "  routers: [{name: a, servers: [{port: 80}]}, {name: b, servers: [{port: 80}]}]", config.Cluster,
+			"spec.routers[1].servers[0].port: 0.0.0.0:80 is already taken by spec.routers[0].servers[0] (0.0.0.0:80)"},
+		{"any address and one", `  routers: [{name: a, servers: [{port: 80, ip: 127.0.0.1}, {port: 80, ip: "::"}]}]`, config.Cluster,
+			"spec.routers[0].servers[1].port: [::]:80 is already taken by spec.routers[0].servers[0] (127.0.0.1:80)"},
+		{"mapped address", `  routers: [{name: a, servers: [{port: 80, ip: 127.0.0.1}, {port: 80, ip: "::ffff:127.0.0.1"}]}]`, config.Cluster,
+			"spec.routers[0].servers[1].port: 127.0.0.1:80 is already taken by spec.routers[0].servers[0] (127.0.0.1:80)"},
+		{"admin port", "  admin: {port: 80}\n  routers: [{name: a, servers: [{port: 80}]}]", config.Standalone,
+			"spec.routers[0].servers[0].port: 127.0.0.1:80 is already taken by spec.admin (127.0.0.1:80)"},
+		{"not an address", "  routers: [{name: a, servers: [{port: 80, ip: localhost}]}]", config.Cluster,
+			`spec.routers[0].servers[0].ip: expected an IP address, found "localhost"`},
+		{"header", router("identifiers: [{kind: io.l5d.header.token, header: 'a b'}]"), config.Cluster,
+			`spec.routers[0].identifiers[0].header: expected the name of a header, found "a b"`},
+		{"dstPrefix", router("dstPrefix: /a/*"), config.Cluster,
+			"spec.routers[0].dstPrefix:1:4: expected a label character, found '*'"},
+		{"service prefix", router("services: [{prefix: a}]"), config.Cluster,
+			"spec.routers[0].services[0].prefix:1:1: expected '/', found 'a'"},
+		{"dst", router("dtab: [{prefix: /a, dst: '/b | |'}]"), config.Cluster,
+			"spec.routers[0].dtab[0].dst:1:6: expected a path, '~', '!', '$' or '(', found '|'"},
+		{"enum", router("protocol: htp"), config.Cluster, `spec.routers[0].protocol: expected http, found "htp"`},
+		{"label", "  proxy: {labels: {a: 'b c'}}", config.Cluster, "spec.proxy.labels: value of key \"a\": "},
+	} {
+		_, err := decodeMesh(t, c.spec, c.env)
+		if err == nil {
+			t.Errorf("%s: accepted", c.name)
+			continue
+		}
+		if got := err.Error(); got != c.want && !(strings.HasSuffix(c.want, " ") && strings.HasPrefix(got, c.want)) {
+			t.Errorf("%s:\n got %s\nwant %s", c.name, got, c.want)
+		}
+		if err.Reason != v1alpha1.ReasonInvalid {
+			t.Errorf("%s: reason %s", c.name, err.Reason)
+		}
+	}
+}
+
+func TestMeshSize(t *testing.T) {
+	rules := strings.Repeat("    - {prefix: /a, dst: /"+strings.Repeat("x", 4000)+"}\n", 200)
+	_, err := decodeMesh(t, "  routers:\n  - name: a\n    servers: [{port: 80}]\n    dtab:\n"+rules, config.Cluster)
+	if err == nil || !strings.HasPrefix(err.Error(), "spec: expected at most 786432 bytes (as JSON), found ") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestMeshName(t *testing.T) {
+	for name, ok := range map[string]bool{
+		"demo": true, "a": true, strings.Repeat("a", 40): true,
+		"": false, "Demo": false, "1a": false, "a-": false, "a.b": false, strings.Repeat("a", 41): false,
+	} {
+		_, err := config.AcceptMesh(&v1alpha1.Mesh{ObjectMeta: metav1.ObjectMeta{Name: name}}, config.Cluster)
+		if (err == nil) != ok {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+}
+
+func newDtab(namespace string, spec v1alpha1.DtabSpec) *v1alpha1.Dtab {
+	if spec.Router == "" {
+		spec.Router = "outgoing"
+	}
+	if spec.MeshRef.Name == "" {
+		spec.MeshRef = v1alpha1.MeshReference{Name: "demo", Namespace: "fairlead"}
+	}
+	return &v1alpha1.Dtab{
+		ObjectMeta: metav1.ObjectMeta{Name: "web", Namespace: namespace, UID: "u", Generation: 4},
+		Spec:       spec,
+	}
+}
+
+func rules(pairs ...string) (out []v1alpha1.Dentry) {
+	for i := 0; i < len(pairs); i += 2 {
+		out = append(out, v1alpha1.Dentry{Prefix: pairs[i], Dst: pairs[i+1]})
+	}
+	return out
+}
+
+// policyMesh lets the namespace team change /svc/team and /svc/*/canary, and boss everything.
+const policyMesh = `
+  dtabs:
+    from: List
+    namespaces:
+    - {name: team, prefixes: [/svc/team, /svc/*/canary]}
+    - {name: boss, prefixes: [/]}
+`
+
+func TestAcceptDtab(t *testing.T) {
+	mesh, err := decodeMesh(t, policyMesh, config.Cluster)
+	if err != nil {
+		t.Fatal(err)
+	}
+	big := rules(slices.Repeat([]string{"/svc/a", "/" + strings.Repeat("x", 4000)}, 200)...)
+	const notAllowed = "expected a prefix under /svc/team, /svc/*/canary, which is what namespace team may change, found "
+	for _, c := range []struct {
+		name, namespace string
+		spec            v1alpha1.DtabSpec
+		reason, want    string
+	}{
+		{"own namespace", "fairlead", v1alpha1.DtabSpec{Dentries: rules("/svc/web", "/a")}, "", ""},
+		{"no rules", "fairlead", v1alpha1.DtabSpec{}, "", ""},
+		{"default namespace of the mesh", "fairlead", v1alpha1.DtabSpec{MeshRef: v1alpha1.MeshReference{Name: "demo"}}, "", ""},
+		{"allowed", "team", v1alpha1.DtabSpec{Dentries: rules("/svc/team", "/a", "/svc/team/*/x", "/a", "/svc/x/canary", "/a")}, "", ""},
+		{"wildcard under wildcard", "team", v1alpha1.DtabSpec{Dentries: rules("/svc/*/canary", "/a")}, "", ""},
+		{"everything", "boss", v1alpha1.DtabSpec{Dentries: rules("/", "/a", "/*", "/b")}, "", ""},
+		{"syntax", "fairlead", v1alpha1.DtabSpec{Dentries: rules("/a", "/b", "/c", "/d |\n & /e")}, v1alpha1.ReasonInvalid,
+			"spec.dentries[1].dst:2:2: expected a path, '~', '!', '$' or '(', found '&'"},
+		{"all mistakes", "fairlead", v1alpha1.DtabSpec{Dentries: rules("a", "/b", "/c", "")}, v1alpha1.ReasonInvalid,
+			"spec.dentries[0].prefix:1:1: expected '/', found 'a'\nspec.dentries[1].dst: required"},
+		{"size", "fairlead", v1alpha1.DtabSpec{Dentries: big}, v1alpha1.ReasonInvalid, "spec: expected at most 786432 bytes (as JSON), found "},
+		{"other mesh", "fairlead", v1alpha1.DtabSpec{MeshRef: v1alpha1.MeshReference{Name: "other"}}, v1alpha1.ReasonMeshNotFound,
+			"spec.meshRef: expected the mesh fairlead/demo, found fairlead/other"},
+		{"own namespace has no such mesh", "team", v1alpha1.DtabSpec{MeshRef: v1alpha1.MeshReference{Name: "demo"}}, v1alpha1.ReasonMeshNotFound,
+			"spec.meshRef: expected the mesh fairlead/demo, found team/demo"},
+		{"router", "fairlead", v1alpha1.DtabSpec{Router: "outgoin"}, v1alpha1.ReasonRouterNotFound,
+			`spec.router: expected a router of the mesh fairlead/demo (outgoing, incoming), found "outgoin", did you mean "outgoing"?`},
+		{"namespace", "else", v1alpha1.DtabSpec{}, v1alpha1.ReasonNamespaceNotAllowed,
+			`metadata.namespace: expected a namespace that spec.dtabs of the mesh fairlead/demo allows, found "else"`},
+		{"outside", "team", v1alpha1.DtabSpec{Dentries: rules("/svc/team", "/a", "/svc/web", "/a")}, v1alpha1.ReasonPrefixNotAllowed,
+			"spec.dentries[1].prefix: " + notAllowed + `"/svc/web"`},
+		{"above", "team", v1alpha1.DtabSpec{Dentries: rules("/svc", "/a")}, v1alpha1.ReasonPrefixNotAllowed,
+			"spec.dentries[0].prefix: " + notAllowed + `"/svc"`},
+		{"root", "team", v1alpha1.DtabSpec{Dentries: rules("/", "/a")}, v1alpha1.ReasonPrefixNotAllowed,
+			"spec.dentries[0].prefix: " + notAllowed + `"/"`},
+		{"wildcard over label", "team", v1alpha1.DtabSpec{Dentries: rules("/svc/*", "/a")}, v1alpha1.ReasonPrefixNotAllowed,
+			"spec.dentries[0].prefix: " + notAllowed + `"/svc/*"`},
+		{"longer label", "team", v1alpha1.DtabSpec{Dentries: rules("/svc/team2", "/a")}, v1alpha1.ReasonPrefixNotAllowed,
+			"spec.dentries[0].prefix: " + notAllowed + `"/svc/team2"`},
+	} {
+		got, err := config.AcceptDtab(mesh, newDtab(c.namespace, c.spec))
+		if c.reason == "" {
+			if err != nil {
+				t.Errorf("%s: %v", c.name, err)
+				continue
+			}
+			for i, d := range got.Dentries {
+				if want := (dtab.Source{Object: c.namespace + "/web", Index: i}); d.Source != want {
+					t.Errorf("%s: source %v, want %v", c.name, d.Source, want)
+				}
+			}
+			continue
+		}
+		if err == nil || got != nil {
+			t.Errorf("%s: accepted", c.name)
+			continue
+		}
+		if text := err.Error(); err.Reason != c.reason || text != c.want && !(strings.HasSuffix(c.want, " ") && strings.HasPrefix(text, c.want)) {
+			t.Errorf("%s:\n got %s %s\nwant %s %s", c.name, err.Reason, text, c.reason, c.want)
+		}
+	}
+}
+
+func TestPriorityOfAnotherNamespace(t *testing.T) {
+	mesh, err := decodeMesh(t, policyMesh, config.Cluster)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		namespace   string
+		given, want int32
+	}{{"fairlead", 9, 9}, {"fairlead", -9, -9}, {"boss", 9, 0}, {"boss", -9, -9}} {
+		d, err := config.AcceptDtab(mesh, newDtab(c.namespace, v1alpha1.DtabSpec{Priority: c.given}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d.Priority != c.want || d.Object.Spec.Priority != c.given {
+			t.Errorf("%s: priority %d of %d, want %d", c.namespace, d.Priority, c.given, c.want)
+		}
+	}
+}
+
+func TestManyProblemsAreCounted(t *testing.T) {
+	mesh, err := decodeMesh(t, "  {}", config.Cluster)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = config.AcceptDtab(mesh, newDtab("fairlead", v1alpha1.DtabSpec{Dentries: rules(slices.Repeat([]string{"a", "/b"}, 33)...)}))
+	if err == nil || len(err.Problems) != config.MaxProblems || err.More != 13 || !strings.HasSuffix(err.Error(), "\nand 13 more") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// The reserved keys and the rule about namespaces are CEL in the schema. This list must grow with them.
+func TestCELRulesAreKnown(t *testing.T) {
+	known := []string{
+		"identity is not supported yet", "tls is not supported yet", "mode Sidecar is not supported yet; DaemonSet is",
+		"namespaces needs from: List", "metadata.name must be a DNS label of at most 40 characters",
+	}
+	for _, file := range []string{"fairlead.dev_meshes.yaml", "fairlead.dev_dtabs.yaml"} {
+		data, err := os.ReadFile("../../config/crd/bases/" + file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, rest, _ := strings.Cut(string(data), "x-kubernetes-validations:")
+		for rest != "" {
+			var rule string
+			rule, rest, _ = strings.Cut(rest, "x-kubernetes-validations:")
+			if !slices.ContainsFunc(known, func(k string) bool { return strings.Contains(rule, k) }) {
+				t.Errorf("%s: a CEL rule that no test here knows: %s", file, fmt.Sprintf("%.200s", rule))
+			}
+		}
+	}
+}

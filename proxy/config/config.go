@@ -1,0 +1,149 @@
+// Package config turns Mesh and Dtab objects into the validated, immutable configuration of a proxy. It is pure: no I/O, no clock.
+// Objects come from the API server or from a YAML stream; both take the same way, and the operator, the proxy and the CLI print the
+// identical text for the same mistake.
+package config
+
+import (
+	"time"
+
+	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/proxy/dtab"
+)
+
+// Limits of a configuration.
+const (
+	// MaxDentriesPerDtab is how many rules one Dtab may hold. The schema says so too.
+	MaxDentriesPerDtab = 2000
+	// MaxDentriesPerMesh is how many rules the routers of a mesh may hold; the tail of the fixed order is refused.
+	MaxDentriesPerMesh = 250000
+	// MaxPrefixBytes and MaxDstBytes bound the two sides of a rule.
+	MaxPrefixBytes = 1024
+	MaxDstBytes    = 4096
+	// MaxObjectBytes bounds one object (as JSON).
+	MaxObjectBytes = 768 << 10
+)
+
+// Environment says where the configuration is to run: it decides a few defaults and rules.
+type Environment uint8
+
+const (
+	// Cluster is a proxy that an operator deployed: servers listen on all addresses.
+	Cluster Environment = iota
+	// Standalone is a proxy that reads a file: servers listen on 127.0.0.1 unless told otherwise.
+	Standalone
+)
+
+// Mesh is an accepted Mesh: validated, with every default resolved.
+type Mesh struct {
+	Namespace, Name, UID string
+	Generation           int64
+	// Object is what a ConfigMap or a snapshot keeps of the object: name, namespace, uid, generation, and the spec as it was
+	// given. It shares memory with the object that was accepted, so neither may be changed.
+	Object *v1alpha1.Mesh
+	// Spec has every default resolved. It must not be changed.
+	Spec *v1alpha1.MeshSpec
+	// Routers in the order of the object, base rules compiled.
+	Routers []Router
+	Env     Environment
+}
+
+// Router is one router, ready to be built.
+type Router struct {
+	Name     string
+	Protocol string
+	Servers  []Server
+	// DstPrefix is the first part of every logical name.
+	DstPrefix   dtab.Path
+	Identifiers []Identifier
+	// Dtab holds the base rules in Mesh.Routers, and the base rules followed by those of the Dtabs in Config.Routers.
+	Dtab           dtab.Dtab
+	MaxCallDepth   int
+	BindingTimeout time.Duration
+	MaxHeaderBytes int
+	MaxInitialLine int
+	Services       []Service
+	Clients        []Client
+}
+
+// Server is one listener: an address and its limits.
+type Server struct {
+	// Addr is ip:port.
+	Addr           string
+	MaxConnections int
+}
+
+// Identifier names requests.
+type Identifier struct {
+	Kind      string
+	Header    string
+	Normalize string
+}
+
+// Service configures logical names below Prefix. Zero values say nothing.
+type Service struct {
+	Prefix       dtab.Prefix
+	TotalTimeout time.Duration
+}
+
+// Client configures bound names below Prefix. Zero values say nothing.
+type Client struct {
+	Prefix         dtab.Prefix
+	LoadBalancer   string
+	AttemptTimeout time.Duration
+}
+
+// Dtab is an accepted Dtab.
+type Dtab struct {
+	Namespace, Name, UID string
+	Generation           int64
+	// Object is as in Mesh.
+	Object *v1alpha1.Dtab
+	Router string
+	// Priority is the effective one: at most 0 for another namespace than the mesh's.
+	Priority int32
+	// Dentries carry Source{Object: "namespace/name", Index: i}.
+	Dentries dtab.Dtab
+}
+
+// Config is everything a proxy serves from. It is immutable.
+type Config struct {
+	Mesh *Mesh
+	// Dtabs in the order they apply.
+	Dtabs []*Dtab
+	// Revision names the set of Dtabs served.
+	Revision string
+	Routers  []Router
+}
+
+// Member is one Dtab in a revision.
+type Member struct {
+	UID        string
+	Generation int64
+}
+
+// Refusal is an object (Kind Mesh or Dtab) whose given generation is not accepted, and why.
+type Refusal struct {
+	Kind, Namespace, Name, UID string
+	Generation                 int64
+	Err                        *Error
+}
+
+// Error is everything wrong with one object or file.
+type Error struct {
+	// Reason is one of the reasons in api/v1alpha1/conditions.go.
+	Reason string
+	// Problems are at most MaxProblems, in the order of the object or file. More counts those left out.
+	Problems []Problem
+	More     int
+}
+
+// Problem is one mistake: where, and what was expected.
+type Problem struct {
+	// Field is the path in the object (spec.dentries[3].dst), or "" for a file that cannot be read as objects.
+	Field string
+	// File, Line and Column say where in a file the value stands. Line 0: not from a file. For a string with a grammar of its own
+	// (a dtab) that did not come from a file, Line and Column are places in the string.
+	File         string
+	Line, Column int
+	Message      string
+}

@@ -1,0 +1,193 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/proxy/dtab"
+)
+
+// AcceptDtab validates a Dtab for the mesh it refers to. It is a pure function of the two: other Dtabs never decide. It shares
+// the object's memory. The error is nil where the Dtab is accepted; all its problems then have the same reason, that of the first
+// question the Dtab fails: is it valid, is it for this mesh, does the router exist, may its namespace do this.
+func AcceptDtab(m *Mesh, d *v1alpha1.Dtab) (*Dtab, *Error) {
+	var ps problems
+	if names := validation.IsDNS1123Subdomain(d.Name); len(names) > 0 {
+		ps.at("metadata.name", "expected a DNS name (small letters, digits, '-' and '.', at most 253), found %s", shown(d.Name))
+	}
+	checkStruct(&ps, "spec", &d.Spec)
+	object := d.Namespace + "/" + d.Name
+	dentries := parseDentries(&ps, "spec.dentries", d.Spec.Dentries, object)
+	if ps.none() {
+		checkDtabSize(&ps, d)
+	}
+	if err := ps.err(); err != nil {
+		return nil, err
+	}
+	if err := checkRefs(m, d); err != nil {
+		return nil, err
+	}
+	out := &Dtab{
+		Namespace: d.Namespace, Name: d.Name, UID: string(d.UID), Generation: d.Generation,
+		Object:   &v1alpha1.Dtab{TypeMeta: typeMeta(kindDtab), ObjectMeta: identityOf(&d.ObjectMeta).objectMeta(), Spec: d.Spec},
+		Router:   d.Spec.Router,
+		Priority: d.Spec.Priority,
+		Dentries: dentries,
+	}
+	if d.Namespace != m.Namespace {
+		out.Priority = min(out.Priority, 0)
+		if err := checkNamespace(m, d.Namespace, dentries); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// parseDentries compiles rules and gives each its source. It reads on after a mistake, to list them all.
+func parseDentries(ps *problems, field string, rules []v1alpha1.Dentry, object string) dtab.Dtab {
+	if len(rules) == 0 || len(rules) > MaxDentriesPerDtab {
+		return nil
+	}
+	out := make(dtab.Dtab, 0, len(rules))
+	for i := range rules {
+		parsed, err := parseDentry(&rules[i])
+		if err != nil {
+			err.Field = fmt.Sprintf("%s[%d]%s", field, i, err.Field)
+			ps.add(*err)
+			continue
+		}
+		parsed.Source = dtab.Source{Object: object, Index: i}
+		out = append(out, parsed)
+	}
+	return out
+}
+
+// parseDentry returns a problem whose field is relative to the rule.
+func parseDentry(d *v1alpha1.Dentry) (dtab.Dentry, *Problem) {
+	for _, side := range []struct {
+		field, text string
+		limit       int
+	}{{".prefix", d.Prefix, MaxPrefixBytes}, {".dst", d.Dst, MaxDstBytes}} {
+		if side.text == "" {
+			return dtab.Dentry{}, &Problem{Field: side.field, Message: "required"}
+		}
+		if len(side.text) > side.limit {
+			return dtab.Dentry{}, &Problem{
+				Field: side.field, Message: fmt.Sprintf("expected at most %d bytes, found %d", side.limit, len(side.text)),
+			}
+		}
+	}
+	parsed, err := dtab.ParseDentry(d.Prefix, d.Dst)
+	if err != nil {
+		p := grammarProblem("", err)
+		var e *dtab.Error
+		if errors.As(err, &e) {
+			p.Field = "." + e.Field
+		}
+		return dtab.Dentry{}, &p
+	}
+	return parsed, nil
+}
+
+// grammarProblem is the problem of a field whose text one of the parsers of package dtab refused.
+func grammarProblem(field string, err error) Problem {
+	p := Problem{Field: field, Message: err.Error()}
+	var e *dtab.Error
+	if errors.As(err, &e) {
+		p.Line, p.Column = e.Position()
+		p.Message = e.Detail()
+	}
+	return p
+}
+
+// checkDtabSize bounds the object. The exact size is only computed for objects that could exceed the limit.
+func checkDtabSize(ps *problems, d *v1alpha1.Dtab) {
+	const overhead, worstEscape = 32, 6
+	estimate := 1024
+	for i := range d.Spec.Dentries {
+		estimate += overhead + len(d.Spec.Dentries[i].Prefix) + len(d.Spec.Dentries[i].Dst)
+	}
+	if estimate*worstEscape <= MaxObjectBytes {
+		return
+	}
+	if data, err := Encode(nil, []*v1alpha1.Dtab{d}); err != nil {
+		ps.at("spec", "%v", err)
+	} else if len(data) > MaxObjectBytes {
+		ps.at("spec", "expected at most %d bytes (as JSON), found %d", MaxObjectBytes, len(data))
+	}
+}
+
+// checkRefs answers whether the Dtab is for this mesh and for a router that it has.
+func checkRefs(m *Mesh, d *v1alpha1.Dtab) *Error {
+	ref := d.Spec.MeshRef
+	namespace := ref.Namespace
+	if namespace == "" {
+		namespace = d.Namespace
+	}
+	if ref.Name != m.Name || namespace != m.Namespace {
+		return refuse(v1alpha1.ReasonMeshNotFound, "spec.meshRef", "expected the mesh %s/%s, found %s/%s",
+			m.Namespace, m.Name, namespace, ref.Name)
+	}
+	names := make([]string, len(m.Routers))
+	for i := range m.Routers {
+		if names[i] = m.Routers[i].Name; names[i] == d.Spec.Router {
+			return nil
+		}
+	}
+	return refuse(v1alpha1.ReasonRouterNotFound, "spec.router", "expected a router of the mesh %s/%s (%s), found %s%s",
+		m.Namespace, m.Name, strings.Join(names, ", "), shown(d.Spec.Router), didYouMean(d.Spec.Router, names))
+}
+
+// checkNamespace answers whether a namespace other than the mesh's may hold these rules.
+func checkNamespace(m *Mesh, namespace string, dentries dtab.Dtab) *Error {
+	policy := &m.Spec.Dtabs
+	var entry *v1alpha1.DtabNamespace
+	for i := range policy.Namespaces {
+		if policy.From == v1alpha1.DtabsFromList && policy.Namespaces[i].Name == namespace {
+			entry = &policy.Namespaces[i]
+		}
+	}
+	if entry == nil {
+		return refuse(v1alpha1.ReasonNamespaceNotAllowed, "metadata.namespace",
+			"expected a namespace that spec.dtabs of the mesh %s/%s allows, found %s", m.Namespace, m.Name, shown(namespace))
+	}
+	allowed := make([]dtab.Prefix, 0, len(entry.Prefixes))
+	for _, text := range entry.Prefixes {
+		if prefix, err := dtab.ParsePrefix(text); err == nil { // AcceptMesh refused others
+			allowed = append(allowed, prefix)
+		}
+	}
+	ps := problems{reason: v1alpha1.ReasonPrefixNotAllowed}
+	for i := range dentries {
+		if !under(dentries[i].Prefix, allowed) {
+			ps.at(fmt.Sprintf("spec.dentries[%d].prefix", i), "expected a prefix under %s, which is what namespace %s may change, found %s",
+				strings.Join(entry.Prefixes, ", "), namespace, shown(dentries[i].Prefix.String()))
+		}
+	}
+	return ps.err()
+}
+
+// under reports whether every path that x matches begins with one of the allowed prefixes. A wildcard in x stands for elements
+// that an allowed label is not, so it lies only under a wildcard.
+func under(x dtab.Prefix, allowed []dtab.Prefix) bool {
+	for _, a := range allowed {
+		if len(x) < len(a) {
+			continue
+		}
+		inside := true
+		for i, e := range a {
+			if !e.Any && (x[i].Any || x[i].Label != e.Label) {
+				inside = false
+				break
+			}
+		}
+		if inside {
+			return true
+		}
+	}
+	return false
+}

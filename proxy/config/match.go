@@ -1,0 +1,40 @@
+package config
+
+import "github.com/fairlead/fairlead/proxy/dtab"
+
+// ServiceFor returns what the router's services say about a logical name: all entries whose prefix matches merge key by key, and
+// the later one wins (Linkerd: io.l5d.static). Prefix is that of the last match.
+func (r *Router) ServiceFor(name dtab.Path) Service {
+	var out Service
+	for i := range r.Services {
+		s := &r.Services[i]
+		if _, ok := s.Prefix.Matches(name); !ok {
+			continue
+		}
+		out.Prefix = s.Prefix
+		override(&out.TotalTimeout, s.TotalTimeout)
+	}
+	return out
+}
+
+// ClientFor returns what the router's clients say about a bound name, in the way of ServiceFor.
+func (r *Router) ClientFor(id dtab.Path) Client {
+	var out Client
+	for i := range r.Clients {
+		c := &r.Clients[i]
+		if _, ok := c.Prefix.Matches(id); !ok {
+			continue
+		}
+		out.Prefix = c.Prefix
+		override(&out.LoadBalancer, c.LoadBalancer)
+		override(&out.AttemptTimeout, c.AttemptTimeout)
+	}
+	return out
+}
+
+func override[T comparable](to *T, from T) {
+	var zero T
+	if from != zero {
+		*to = from
+	}
+}

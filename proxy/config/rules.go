@@ -1,0 +1,155 @@
+package config
+
+import "regexp"
+
+// rule is what the API schema says of one field. The zero rule says nothing.
+type rule struct {
+	required bool
+	// min and max bound an integer where max is not 0.
+	min, max int64
+	// minLen and maxLen bound a string, in characters.
+	minLen, maxLen int
+	enum           []string
+	pattern        *regexp.Regexp
+	// want is the pattern in words.
+	want string
+	// minItems and maxItems bound a list, maxProperties a map.
+	minItems, maxItems, maxProperties int
+	// items is the rule of each item of a list of strings.
+	items *rule
+	// listKey is the field that tells the objects of a list apart. set says that the strings of a list differ.
+	listKey string
+	set     bool
+}
+
+var (
+	dnsLabel = regexp.MustCompile(`^[a-z]([-a-z0-9]*[a-z0-9])?$`)
+	quantity = regexp.MustCompile(`^([1-9][0-9]*|[1-9][0-9]?%|100%)$`)
+)
+
+// wantLabel is dnsLabel in words.
+const wantLabel = "small letters, digits and '-', with a letter first and no '-' last"
+
+const maxTimeoutMs = 86400000
+
+// ruleOf returns the rule of a field of a type of api/v1alpha1. The schema in config/crd/bases says the same, and a test compares
+// them: objects that never saw an API server get the same answer.
+func ruleOf(typ, field string) rule {
+	switch typ {
+	case "MeshSpec", "ProxySpec", "AdminSpec", "Namer", "DtabPolicy", "DtabNamespace", "Telemeter":
+		return meshRule(typ + "." + field)
+	case "Router":
+		return routerRule(field)
+	}
+	switch typ + "." + field {
+	case "DtabSpec.router", "MeshReference.name":
+		return rule{required: true, minLen: 1, maxLen: 40}
+	case "DtabSpec.meshRef":
+		return rule{required: true}
+	case "DtabSpec.priority":
+		return rule{min: -1000000, max: 1000000}
+	case "DtabSpec.dentries":
+		return rule{maxItems: MaxDentriesPerDtab}
+	case "MeshReference.namespace":
+		return rule{maxLen: 63}
+	case "Dentry.prefix", "Service.prefix", "Client.prefix":
+		return rule{required: true, minLen: 1, maxLen: MaxPrefixBytes}
+	case "Dentry.dst":
+		return rule{required: true, minLen: 1, maxLen: MaxDstBytes}
+	case "Server.ip":
+		return rule{maxLen: 45}
+	case "Server.port":
+		return rule{required: true, min: 1, max: 65535}
+	case "Server.maxConnections":
+		return rule{min: 1, max: 1000000}
+	case "Identifier.kind":
+		return rule{required: true, enum: []string{"io.l5d.header.token"}}
+	case "Identifier.header":
+		return rule{maxLen: 256}
+	case "Identifier.normalize":
+		return rule{enum: []string{"None", "KubernetesHost"}}
+	case "Interpreter.kind":
+		return rule{enum: []string{"default"}}
+	case "LoadBalancer.kind":
+		return rule{required: true, enum: []string{"p2c"}}
+	case "Service.totalTimeoutMs", "Client.requestAttemptTimeoutMs":
+		return rule{min: 1, max: maxTimeoutMs}
+	}
+	return rule{}
+}
+
+func routerRule(field string) rule {
+	switch field {
+	case "name":
+		return rule{required: true, minLen: 1, maxLen: 40, pattern: dnsLabel, want: wantLabel}
+	case "protocol":
+		return rule{enum: []string{"http"}}
+	case "servers":
+		return rule{required: true, minItems: 1, maxItems: 8}
+	case "dstPrefix":
+		return rule{maxLen: MaxPrefixBytes}
+	case "identifiers":
+		return rule{maxItems: 8}
+	case "maxCallDepth":
+		return rule{min: 1, max: 1000}
+	case "bindingTimeoutMs":
+		return rule{min: 1, max: 600000}
+	case "maxHeadersKB", "maxInitialLineKB":
+		return rule{min: 1, max: 64}
+	case "dtab":
+		return rule{maxItems: MaxDentriesPerDtab}
+	case "services", "clients":
+		return rule{maxItems: 500}
+	}
+	return rule{}
+}
+
+func meshRule(field string) rule {
+	switch field {
+	case "MeshSpec.namers":
+		return rule{maxItems: 64}
+	case "MeshSpec.routers":
+		return rule{maxItems: 16, listKey: "name"}
+	case "MeshSpec.telemetry":
+		return rule{maxItems: 8}
+	case "ProxySpec.mode":
+		return rule{enum: []string{"DaemonSet", "Sidecar"}}
+	case "ProxySpec.image":
+		return rule{maxLen: 512}
+	case "ProxySpec.imagePullPolicy":
+		return rule{enum: []string{"Always", "IfNotPresent", "Never"}}
+	case "ProxySpec.nodeSelector", "ProxySpec.labels", "ProxySpec.annotations":
+		return rule{maxProperties: 32}
+	case "ProxySpec.tolerations":
+		return rule{maxItems: 32}
+	case "ProxySpec.priorityClassName":
+		return rule{maxLen: 253}
+	case "ProxySpec.maxUnavailable":
+		return rule{maxLen: 8, pattern: quantity, want: "a number from 1, or a percentage from 1% to 100%"}
+	case "ProxySpec.terminationGracePeriodSeconds":
+		return rule{min: 1, max: 3600}
+	case "ProxySpec.logLevel":
+		return rule{enum: []string{"info", "debug"}}
+	case "AdminSpec.ip":
+		return rule{maxLen: 45}
+	case "AdminSpec.port":
+		return rule{min: 1, max: 65535}
+	case "Namer.kind":
+		return rule{required: true, enum: []string{"io.l5d.k8s", "io.l5d.fs", "io.l5d.rewrite"}}
+	case "Namer.prefix", "Namer.pattern":
+		return rule{maxLen: 1024}
+	case "Namer.rootDir", "Namer.name":
+		return rule{maxLen: 4096}
+	case "Telemeter.kind":
+		return rule{required: true, enum: []string{"io.l5d.prometheus"}}
+	case "DtabPolicy.from":
+		return rule{enum: []string{"Same", "List"}}
+	case "DtabPolicy.namespaces":
+		return rule{maxItems: 100, listKey: "name"}
+	case "DtabNamespace.name":
+		return rule{required: true, minLen: 1, maxLen: 63}
+	case "DtabNamespace.prefixes":
+		return rule{required: true, minItems: 1, maxItems: 32, set: true, items: &rule{minLen: 1, maxLen: 1024}}
+	}
+	return rule{}
+}
