@@ -1,0 +1,395 @@
+package http1
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"github.com/fairlead/fairlead/proxy/resilience/classify"
+	"github.com/fairlead/fairlead/proxy/transport"
+)
+
+// smallBody is the announced length up to which a body is read whole before the request goes out, so that it can be sent again and
+// needs no goroutine. Linkerd buffers up to 5 KiB.
+const smallBody = 8 << 10
+
+// maxInterims bounds the 1xx responses before a final one.
+const maxInterims = 64
+
+// clientCheck is how often a connection whose endpoint keeps it waiting looks whether its client left.
+const clientCheck = time.Second
+
+// forward sends the request to an endpoint and relays the response. It reports whether the connection may go on.
+func (x *exchange) forward() bool {
+	total, _ := x.target.Timeouts()
+	if total > 0 {
+		x.totalAt = x.o.StartNs + int64(total)
+	} else {
+		x.totalAt = 0
+	}
+	fail := x.buildRequest()
+	if fail == nil {
+		fail = x.send()
+	}
+	if fail == nil {
+		return x.relay()
+	}
+	x.stopBody()
+	x.dropUpstream()
+	x.nodeDone(transport.Now(), failureClass(fail))
+	consumed := x.whole || x.bodyOK
+	if !consumed && !x.held && !x.bodyStarted {
+		consumed = x.skipBody()
+	}
+	return x.refuse(fail, x.req.close || !consumed)
+}
+
+// failureClass says whether a failure speaks against the endpoint.
+func failureClass(f *Failure) classify.Class {
+	if f.Status < 500 {
+		return classify.Ignored
+	}
+	return classify.Failure
+}
+
+// buildRequest writes the head and as much of the body as was read into x.b.
+func (x *exchange) buildRequest() *Failure {
+	x.takeOut(x.req.pos + 4<<10)
+	x.b = x.req.appendTo(x.b, x.s.via[x.req.minor], x.target)
+	x.sent = sink{b: x.b, chunked: x.req.framing == framingChunked}
+	x.held = x.req.expect
+	if x.held {
+		return nil
+	}
+	fail := x.bufferBody()
+	x.b = x.sent.b
+	return fail
+}
+
+// bufferBody moves the body's beginning behind the head. It sets whole if that was all.
+func (x *exchange) bufferBody() *Failure {
+	for {
+		p := x.in.bytes()
+		all := true
+		if room := x.sent.room() - 2*chunkRoom; len(p) > room {
+			p, all = p[:max(room, 0)], false
+		}
+		data, n, ev, fail := x.reqBody.next(p)
+		if fail != nil {
+			return fail
+		}
+		x.in.r += n
+		switch ev {
+		case evData:
+			_ = x.sent.data(data) // there is room, so nothing is written and nothing fails
+		case evTrailer:
+			_ = x.sent.trailer(data)
+		case evEnd:
+			_ = x.sent.end()
+			x.whole = true
+			x.o.RequestBytes = x.sent.body
+			return nil
+		case evMore:
+			if !all || x.req.framing != framingLength || x.req.length > smallBody || int64(x.sent.room()) < x.reqBody.left+2*chunkRoom {
+				return nil
+			}
+			if fail := x.fillBody(); fail != nil {
+				return fail
+			}
+		}
+	}
+}
+
+// fillBody reads more of the request's body.
+func (x *exchange) fillBody() *Failure {
+	err := x.in.fill(x.s.buffers, transport.Now()+int64(x.limits.StallTimeout), &x.bodyStop)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, transport.ErrTimeout):
+		return errBodyTimeout
+	case errors.Is(err, transport.ErrStopped):
+		return errClientStalled // whoever raised the flag has the real reason
+	case errors.Is(err, errFull):
+		return errTrailerTooBig
+	}
+	return errClientClosed
+}
+
+// send picks endpoints until one takes the request and its response head arrived. Another endpoint is tried only after a failed
+// connect: then no byte was sent, so any method may go on.
+func (x *exchange) send() *Failure {
+	var last *Failure
+	for attempt := range x.limits.ConnectAttempts {
+		node, err := x.target.Pick(x.shard, x.tried)
+		if err != nil {
+			if last != nil {
+				return last
+			}
+			return &Failure{502, ReasonNoEndpoints, err.Error()}
+		}
+		if attempt > 0 {
+			x.o.ConnectRetries++
+		}
+		x.node, x.nodeStart = node, transport.Now()
+		x.attemptAt = 0
+		if _, d := x.target.Timeouts(); d > 0 {
+			x.attemptAt = x.nodeStart + int64(d)
+		}
+		pool, ok := node.Conns.(*transport.Pool)
+		if !ok {
+			return &Failure{502, ReasonConnectError, "the endpoint has no connection pool"}
+		}
+		c := pool.Get(x.shard, !x.replayable())
+		if c == nil {
+			if c, last = x.dial(pool); last != nil {
+				if last.Reason == ReasonTotalTimeout || last.Reason == ReasonAttemptTimeout {
+					return last
+				}
+				x.nodeDone(transport.Now(), classify.Failure)
+				x.tried = append(x.tried, node)
+				continue
+			}
+		}
+		fail, unsent := x.sendOn(c, pool)
+		if !unsent {
+			return fail
+		}
+		last = fail
+		x.nodeDone(transport.Now(), classify.Failure)
+		x.tried = append(x.tried, node)
+	}
+	return last
+}
+
+// replayable reports whether sending the request twice is harmless and possible.
+func (x *exchange) replayable() bool { return x.whole && x.req.idempotent }
+
+// sendOn sends on c, and once more on a fresh connection if c was a reused one that died without a sign of having been heard. unsent
+// means that the fresh connection could not be made, so that another endpoint may be tried as after any failed connect.
+func (x *exchange) sendOn(c *transport.Conn, pool *transport.Pool) (fail *Failure, unsent bool) {
+	x.setUpstream(c)
+	fail = x.roundTrip()
+	if fail != errUpReset && fail != errUpClosed || !c.Reused() || len(x.up.bytes()) > 0 || x.interims > 0 || x.bodyStarted {
+		return fail, false
+	}
+	if x.wrote > 0 && !x.replayable() {
+		return fail, false
+	}
+	x.dropUpstream()
+	x.o.Resends++
+	c, fail = x.dial(pool)
+	if fail != nil {
+		return fail, x.expired(transport.Now()) == nil
+	}
+	x.setUpstream(c)
+	return x.roundTrip(), false
+}
+
+func (x *exchange) dial(pool *transport.Pool) (*transport.Conn, *Failure) {
+	limit := int64(0)
+	now := transport.Now()
+	for _, at := range [...]int64{x.totalAt, x.attemptAt} {
+		if at > 0 && (limit == 0 || at-now < limit) {
+			limit = max(at-now, 1)
+		}
+	}
+	c, err := pool.Dial(context.Background(), x.shard, time.Duration(limit)) // bounded by the dialer's own timeout
+	if err == nil {
+		return c, nil
+	}
+	if errors.Is(err, transport.ErrTimeout) {
+		if fail := x.expired(transport.Now()); fail != nil {
+			return nil, fail
+		}
+	}
+	reason := ReasonConnectError
+	switch {
+	case errors.Is(err, transport.ErrDenied):
+		reason = ReasonConnectDenied
+	case errors.Is(err, transport.ErrRefused):
+		reason = ReasonConnectRefused
+	case errors.Is(err, transport.ErrTimeout):
+		reason = ReasonConnectTimeout
+	}
+	return nil, &Failure{502, reason, err.Error()}
+}
+
+func (x *exchange) setUpstream(c *transport.Conn) {
+	x.up = stream{c: c}
+	x.c.up.Store(c)
+	if x.c.dead.Load() {
+		c.Close()
+	}
+}
+
+// dropUpstream closes the endpoint's connection, if there is one.
+func (x *exchange) dropUpstream() {
+	if x.up.c == nil {
+		return
+	}
+	x.up.release(x.s.buffers, x.shard)
+	x.c.up.Store(nil)
+	x.up.c.Close()
+	x.up.c = nil
+}
+
+// keepUpstream gives the endpoint's connection back to its pool.
+func (x *exchange) keepUpstream() {
+	x.up.release(x.s.buffers, x.shard)
+	x.c.up.Store(nil)
+	x.node.Conns.(*transport.Pool).Put(x.shard, x.up.c)
+	x.up.c = nil
+}
+
+// nodeDone ends the endpoint's pending request; it may be called again without effect.
+func (x *exchange) nodeDone(endNs int64, class classify.Class) {
+	if x.nodeStart != 0 {
+		x.node.Done(x.nodeStart, endNs, class)
+		x.nodeStart = 0
+	}
+}
+
+// roundTrip writes x.b, lets the rest of the body follow, and reads up to the final response head or a 101.
+func (x *exchange) roundTrip() *Failure {
+	n, err := x.up.c.Write(x.b, x.limits.StallTimeout, nil)
+	x.wrote = n
+	x.held100At = transport.Now() + int64(x.limits.ContinueTimeout)
+	if errors.Is(err, transport.ErrTimeout) {
+		return errUpIdle
+	}
+	switch {
+	case err != nil: // the endpoint may have answered before it closed
+	case x.held:
+	case !x.whole:
+		x.startBody()
+	}
+	for {
+		if fail := x.awaitHead(); fail != nil {
+			return fail
+		}
+		x.up.r += x.resp.pos
+		if x.resp.status >= 200 {
+			return nil
+		}
+		if x.resp.status == 101 {
+			if !x.req.upgrade || !x.resp.has(kUpgrade) {
+				return errBadResponse
+			}
+			return nil
+		}
+		if fail := x.interim(); fail != nil {
+			return fail
+		}
+	}
+}
+
+// interim passes a 1xx on, and lets the body go after 100.
+func (x *exchange) interim() *Failure {
+	if x.interims++; x.interims > maxInterims {
+		return errBadResponse
+	}
+	if x.req.minor == 1 {
+		x.takeOut(x.resp.pos + 4<<10)
+		x.b = x.resp.appendInterim(x.b, x.s.via[1])
+		if _, err := x.c.tc.Write(x.b, x.limits.StallTimeout, nil); err != nil {
+			return clientFailure(err)
+		}
+	}
+	if x.resp.status == 100 && x.held {
+		x.startBody()
+	}
+	return nil
+}
+
+func clientFailure(err error) *Failure {
+	if errors.Is(err, transport.ErrTimeout) {
+		return errClientStalled
+	}
+	return errClientClosed
+}
+
+// awaitHead reads one response head.
+func (x *exchange) awaitHead() *Failure {
+	x.resp.reset()
+	lim := headLimits{line: x.limits.ResponseHeaderBytes, bytes: x.limits.ResponseHeaderBytes, fields: x.limits.Headers}
+	now := transport.Now()
+	idleAt := now + int64(x.limits.UpstreamIdleTimeout)
+	for {
+		if p := x.up.bytes(); len(p) > 0 {
+			done, fail := x.resp.parse(p, lim, &x.req)
+			if done || fail != nil {
+				return fail
+			}
+		}
+		err := x.up.fill(x.s.buffers, x.waitUntil(now, idleAt), &x.bodyFailed)
+		if err == nil {
+			continue
+		}
+		if !errors.Is(err, transport.ErrTimeout) {
+			return x.upstreamFailure(err)
+		}
+		now = transport.Now()
+		if fail := x.expired(now); fail != nil {
+			return fail
+		}
+		if x.held && now >= x.held100At {
+			x.startBody()
+		}
+		x.pollBody()
+		if x.bodyRunning {
+			idleAt = now + int64(x.limits.UpstreamIdleTimeout) // the endpoint may be silent while it is being sent to
+			continue
+		}
+		if now >= idleAt {
+			return errUpIdle
+		}
+		if x.c.tc.Gone() {
+			return errClientClosed
+		}
+	}
+}
+
+// waitUntil returns when the wait for a head must look around: at its limits, or for the client.
+func (x *exchange) waitUntil(now, idleAt int64) int64 {
+	want := min(idleAt, now+int64(clientCheck))
+	if x.totalAt > 0 {
+		want = min(want, x.totalAt)
+	}
+	if x.attemptAt > 0 {
+		want = min(want, x.attemptAt)
+	}
+	if x.held {
+		want = min(want, x.held100At)
+	}
+	return want
+}
+
+func (x *exchange) expired(now int64) *Failure {
+	switch {
+	case x.totalAt > 0 && now >= x.totalAt:
+		return errTotalTimeout
+	case x.attemptAt > 0 && now >= x.attemptAt:
+		return errAttemptTimeout
+	}
+	return nil
+}
+
+// upstreamFailure names why the endpoint's connection gave no more.
+func (x *exchange) upstreamFailure(err error) *Failure {
+	switch {
+	case x.c.dead.Load():
+		return errShutdown
+	case errors.Is(err, transport.ErrStopped):
+		x.stopBody()
+		return x.bodyFail
+	case errors.Is(err, errFull):
+		return errBigResponse
+	case len(x.up.bytes()) > 0 && errors.Is(err, io.EOF):
+		return errBadResponse
+	case errors.Is(err, io.EOF):
+		return errUpClosed
+	}
+	return errUpReset
+}

@@ -1,0 +1,86 @@
+package http1
+
+// What can be wrong with a head. The messages name the rule, never the client's bytes.
+var (
+	errBareLF         = &Failure{400, ReasonBadHeader, "a line of the head does not end in CRLF"}
+	errBadHeaderName  = &Failure{400, ReasonBadHeader, "a header line has no valid name before its colon, or is folded"}
+	errBadHeaderValue = &Failure{400, ReasonBadHeader, "a header value holds a control character"}
+	errBadRequestLine = &Failure{400, ReasonBadRequestLine, "the request line is not: method, target, HTTP version"}
+	errBadTarget      = &Failure{400, ReasonBadTarget, "the request target is neither a path nor an http URL"}
+	errBadVersion     = &Failure{505, ReasonBadVersion, "only HTTP/1.0 and HTTP/1.1 are spoken here"}
+	errNoHost         = &Failure{400, ReasonBadHost, "an HTTP/1.1 request needs exactly one Host header"}
+	errBadHost        = &Failure{400, ReasonBadHost, "the Host header is not a host with an optional port"}
+	errBadLength      = &Failure{400, ReasonBadContentLength, "Content-Length is not one number"}
+	errLengthAndTE    = &Failure{400, ReasonBadTransferEncoding, "both Content-Length and Transfer-Encoding were sent"}
+	errTEIn10         = &Failure{400, ReasonBadTransferEncoding, "Transfer-Encoding does not exist in HTTP/1.0"}
+	errTETwice        = &Failure{400, ReasonBadTransferEncoding, "Transfer-Encoding was sent more than once"}
+	errUnsupportedTE  = &Failure{501, ReasonUnsupportedTE, "the only transfer coding supported is chunked"}
+	errBadConnection  = &Failure{400, ReasonBadConnection, "the Connection header is not a short list of names"}
+	errConnect        = &Failure{501, ReasonConnect, "CONNECT is not supported"}
+	errLineTooLong    = &Failure{414, ReasonLineTooLong, "the request line is longer than allowed"}
+	errHeaderTooLarge = &Failure{431, ReasonHeaderTooLarge, "the header lines are larger than allowed"}
+	errTooManyHeaders = &Failure{431, ReasonTooManyHeaders, "there are more header lines than allowed"}
+	errCallDepth      = &Failure{400, ReasonCallDepth, "the request passed through more proxies than allowed: it may run in a loop"}
+	errHeaderTimeout  = &Failure{408, ReasonHeaderTimeout, "the request's head did not arrive in time"}
+	errBodyTimeout    = &Failure{408, ReasonBodyTimeout, "the request's body did not arrive in time"}
+	errBadChunk       = &Failure{400, ReasonBadChunk, "the chunked body is malformed"}
+	errBadTrailer     = &Failure{400, ReasonBadTrailer, "a trailer line is malformed"}
+	errTrailerTooBig  = &Failure{431, ReasonHeaderTooLarge, "the trailers are larger than allowed"}
+	errNoRouter       = &Failure{502, ReasonNoRouter, "the proxy has no configuration yet"}
+	errClientClosed   = &Failure{0, ReasonClientClosed, "the client closed its connection"}
+	errClientStalled  = &Failure{0, ReasonClientStalled, "the client stopped reading"}
+	errShutdown       = &Failure{0, ReasonShutdown, "the proxy shut down"}
+	errBadResponse    = &Failure{502, ReasonBadResponse, "the endpoint's response is not valid HTTP/1"}
+	errBigResponse    = &Failure{502, ReasonResponseTooLarge, "the endpoint's response head is larger than allowed"}
+	errUpReset        = &Failure{502, ReasonUpstreamReset, "the endpoint reset the connection before it answered"}
+	errUpClosed       = &Failure{502, ReasonUpstreamClosed, "the endpoint closed the connection before it answered"}
+	errUpTruncated    = &Failure{502, ReasonUpstreamTruncated, "the endpoint's response ended early"}
+	errUpIdle         = &Failure{503, ReasonUpstreamTimeout, "the endpoint was silent for too long"}
+	errAttemptTimeout = &Failure{503, ReasonAttemptTimeout, "the endpoint did not answer within the attempt timeout"}
+	errTotalTimeout   = &Failure{503, ReasonTotalTimeout, "no answer within the total timeout"}
+)
+
+// asResponse turns what the scanner found in a response into the failure of that response.
+func asResponse(f *Failure) *Failure {
+	switch f {
+	case nil:
+		return nil
+	case errHeaderTooLarge, errTooManyHeaders, errLineTooLong, errTrailerTooBig:
+		return errBigResponse
+	}
+	return errBadResponse
+}
+
+func statusText(code int) string {
+	switch code {
+	case 400:
+		return "Bad Request"
+	case 403:
+		return "Forbidden"
+	case 404:
+		return "Not Found"
+	case 408:
+		return "Request Timeout"
+	case 413:
+		return "Content Too Large"
+	case 414:
+		return "URI Too Long"
+	case 429:
+		return "Too Many Requests"
+	case 431:
+		return "Request Header Fields Too Large"
+	case 500:
+		return "Internal Server Error"
+	case 501:
+		return "Not Implemented"
+	case 502:
+		return "Bad Gateway"
+	case 503:
+		return "Service Unavailable"
+	case 504:
+		return "Gateway Timeout"
+	case 505:
+		return "HTTP Version Not Supported"
+	}
+	return "Error"
+}

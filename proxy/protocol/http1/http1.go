@@ -1,0 +1,85 @@
+// Package http1 relays HTTP/1.0 and HTTP/1.1 from client connections to the endpoints that a Router picks.
+//
+// It owns the wire: parsing, framing, hop-by-hop rules, keep-alive, deadlines, re-sends on reuse races, tunnels after an upgrade.
+// It is not a router, a balancer or a metric tree: those come in through Router, Target and Observer. It does not use net/http.
+package http1
+
+import (
+	"time"
+
+	"github.com/fairlead/fairlead/proxy/balance"
+	"github.com/fairlead/fairlead/proxy/resilience/classify"
+)
+
+// Router decides where a request goes.
+type Router interface {
+	// Route is called once per request on the connection's own goroutine and may block up to the binding timeout. What req returns
+	// is valid until Route returns, unless copied. Exactly one of the results is nil.
+	Route(shard uint32, req *Request) (Target, *Failure)
+}
+
+// Target is where one request goes. Implementations are shared pointers, so that a request allocates nothing.
+type Target interface {
+	// Pick returns an endpoint that is not in tried, with one pending request counted on it; this package calls its Done once.
+	// Node.Conns must be a *transport.Pool. An error becomes reason no-endpoints.
+	Pick(shard uint32, tried []*balance.Node) (*balance.Node, error)
+	// AppendHeaders appends complete header lines, each with its CRLF, to be added to the request: l5d-dst-service,
+	// l5d-dst-client, l5d-dst-residual, l5d-ctx-dtab. Lines of those names and of l5d-dtab that the client sent are dropped.
+	AppendHeaders(dst []byte) []byte
+	// Timeouts returns the limits from the request's head to the response's head, for all attempts and for each; 0 means none.
+	Timeouts() (total, attempt time.Duration)
+	// Finish is called once per routed request, when its response was relayed or failed. o is valid until Finish returns.
+	Finish(shard uint32, o *Outcome)
+}
+
+// Failure is why a request gets an answer made here. Reason is one short stable token: metric label, log field and the
+// word that operators search for. Message is for people. "Reason: Message" becomes the l5d-err header (form-encoded, cut to 1 KiB) and the body.
+type Failure struct {
+	Status  int
+	Reason  string
+	Message string
+}
+
+// Error returns the reason and the message.
+func (f *Failure) Error() string { return f.Reason + ": " + f.Message }
+
+// Outcome is what became of one request.
+type Outcome struct {
+	// Status is the status code sent to the client, or 0 when nothing could be sent.
+	Status int
+	Class  classify.Class
+	// Reason is empty for a relayed response that ended well.
+	Reason string
+	// Node is the last endpoint tried, or nil.
+	Node *balance.Node
+	// StartNs and EndNs are monotonic nanoseconds (transport.Now) from the request's first parsed head to the end of the response;
+	// HeadNs is when the final response head arrived, or 0.
+	StartNs, HeadNs, EndNs int64
+	// RequestBytes and ResponseBytes count bodies only.
+	RequestBytes, ResponseBytes int64
+	// ConnectRetries counts attempts that moved to another endpoint after a failed connect; Resends counts re-sends after a reused
+	// connection turned out to be dead.
+	ConnectRetries, Resends int
+	// Tunnel is true after an upgrade; its times say nothing about latency.
+	Tunnel bool
+}
+
+// LatencyNs returns the nanoseconds from the request's head to the end of its response.
+func (o *Outcome) LatencyNs() int64 { return o.EndNs - o.StartNs }
+
+// Observer sees what all routers share. Methods are called from many goroutines and must not block or keep what they are given.
+type Observer interface {
+	ConnOpened(shard uint32)
+	ConnClosed(shard uint32)
+	// RequestStarted is called when a whole request head was read or refused.
+	RequestStarted(shard uint32)
+	// RequestFinished is called once for each RequestStarted, also for requests that never had a Target.
+	RequestFinished(shard uint32, o *Outcome)
+}
+
+type noObserver struct{}
+
+func (noObserver) ConnOpened(uint32)                {}
+func (noObserver) ConnClosed(uint32)                {}
+func (noObserver) RequestStarted(uint32)            {}
+func (noObserver) RequestFinished(uint32, *Outcome) {}

@@ -1,0 +1,133 @@
+package http1
+
+import (
+	"strconv"
+	"sync/atomic"
+
+	"github.com/fairlead/fairlead/proxy/resilience/classify"
+	"github.com/fairlead/fairlead/proxy/transport"
+)
+
+// maxErrHeader is the length that l5d-err is cut to.
+const maxErrHeader = 1 << 10
+
+// maxErrBody is the length that the body is cut to.
+const maxErrBody = 8 << 10
+
+// refuse answers with a response made here. It reports whether the connection may go on.
+func (x *exchange) refuse(fail *Failure, closing bool) bool {
+	x.o.Reason = fail.Reason
+	x.o.Class = failureClass(fail)
+	x.logFailure(fail)
+	if fail.Status == 0 {
+		x.linger = false
+		return false
+	}
+	closing = closing || x.s.draining.Load()
+	x.linger = !x.req.close || !x.whole
+	x.o.Status = fail.Status
+	message := fail.Message[:min(len(fail.Message), maxErrBody)]
+	const colon = ": "
+	x.takeOut(transport.SmallBuffer)
+	b := append(x.b, "HTTP/1.1 "...)
+	b = strconv.AppendInt(b, int64(fail.Status), 10)
+	b = append(b, ' ')
+	b = append(b, statusText(fail.Status)...)
+	b = append(b, "\r\nl5d-err: "...)
+	left := maxErrHeader
+	for _, part := range [...]string{fail.Reason, colon, message} {
+		b, left = appendForm(b, part, left)
+	}
+	switch fail.Reason {
+	case ReasonConnectRefused, ReasonConnectTimeout, ReasonConnectError:
+		b = append(b, "\r\nl5d-retryable: true"...) // no byte of the request was sent
+	}
+	b = append(b, "\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: "...)
+	b = strconv.AppendInt(b, int64(len(fail.Reason)+len(colon)+len(message)), 10)
+	switch {
+	case closing:
+		b = append(b, "\r\nConnection: close"...)
+	case x.req.minor == 0:
+		b = append(b, "\r\nConnection: keep-alive"...)
+	}
+	b = append(b, "\r\n\r\n"...)
+	if !x.req.isHead {
+		b = append(b, fail.Reason...)
+		b = append(b, colon...)
+		b = append(b, message...)
+	}
+	x.b = b
+	if _, err := x.c.tc.Write(b, x.limits.StallTimeout, nil); err != nil {
+		x.linger = false
+		return false
+	}
+	return !closing
+}
+
+// appendForm appends s form-encoded, as Linkerd writes l5d-err, ending before the escape that would pass limit bytes. left is what remains of
+// the limit, 0 once something was cut.
+func appendForm(dst []byte, s string, limit int) (_ []byte, left int) {
+	const hex = "0123456789ABCDEF"
+	for i := range len(s) {
+		c := s[i]
+		plain := c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c == '.' || c == '-' || c == '*' || c == '_'
+		switch {
+		case plain || c == ' ':
+			if limit--; limit < 0 {
+				return dst, 0
+			}
+			if c == ' ' {
+				c = '+'
+			}
+			dst = append(dst, c)
+		default:
+			if limit -= 3; limit < 0 {
+				return dst, 0
+			}
+			dst = append(dst, '%', hex[c>>4], hex[c&15])
+		}
+	}
+	return dst, limit
+}
+
+// logsPerSecond bounds the log lines about failed requests; the rest are counted into the next line.
+const logsPerSecond = 10
+
+// logGate lets a few lines a second pass.
+type logGate struct {
+	second     atomic.Int64
+	n          atomic.Int64
+	suppressed atomic.Int64
+}
+
+func (g *logGate) pass(now int64) (suppressed int64, ok bool) {
+	if s := now / 1e9; g.second.Swap(s) != s {
+		g.n.Store(0)
+	}
+	if g.n.Add(1) > logsPerSecond {
+		g.suppressed.Add(1)
+		return 0, false
+	}
+	return g.suppressed.Swap(0), true
+}
+
+// logFailure writes one line about a failure that an operator can act on. Those of clients alone are for debugging.
+func (x *exchange) logFailure(fail *Failure) {
+	log := x.s.log
+	if failureClass(fail) == classify.Ignored {
+		log = log.V(1)
+	}
+	if !log.Enabled() {
+		return
+	}
+	suppressed, ok := x.s.logGate.pass(transport.Now())
+	if !ok {
+		return
+	}
+	endpoint := ""
+	if x.node != nil {
+		endpoint = x.node.Endpoint.Addr.String()
+	}
+	log.Info("request failed", "reason", fail.Reason, "status", fail.Status, "message", fail.Message,
+		"client", x.c.tc.Remote().String(), "endpoint", endpoint, "suppressed", suppressed)
+}

@@ -1,0 +1,238 @@
+package http1
+
+import (
+	"errors"
+	"io"
+
+	"github.com/fairlead/fairlead/proxy/resilience/classify"
+	"github.com/fairlead/fairlead/proxy/transport"
+)
+
+// relay sends the final response to the client. It reports whether the connection may go on.
+func (x *exchange) relay() bool {
+	x.o.HeadNs = transport.Now()
+	x.o.Status = x.resp.status
+	x.o.Class = classify.Status(x.resp.status)
+	if x.resp.status == 101 {
+		x.tunnel()
+		return false
+	}
+	class := x.o.Class
+	x.pollBody()
+	if x.bodyRunning && x.resp.status >= 300 {
+		x.stopBody() // the endpoint has decided without the rest of the body
+	}
+	unsent := !x.whole && !x.bodyRunning && !x.bodyOK
+	closing := x.req.close || unsent || x.s.draining.Load()
+	out := x.resp.framing
+	switch {
+	case out == framingClose && x.req.minor == 1:
+		out = framingChunked
+	case out == framingChunked && x.req.minor == 0:
+		out = framingClose
+	}
+	closing = closing || out == framingClose
+	x.takeOut(x.resp.pos + 4<<10)
+	x.b = x.resp.appendTo(x.b, x.s.via[x.resp.minor], &x.req, out, closing)
+	k := sink{c: x.c.tc, b: x.b, chunked: out == framingChunked, stall: x.limits.StallTimeout}
+	x.respBody.reset(x.resp.framing, x.resp.length, headLimits{bytes: x.limits.HeaderBytes, fields: x.limits.Headers})
+	reusable := !x.resp.close && x.resp.framing != framingClose && !unsent
+	fail := x.copyResponse(&k, reusable)
+	x.o.ResponseBytes = k.body
+	if x.bodyRunning {
+		x.stopBody()
+		closing = closing || !x.bodyOK
+		if fail == nil && reusable && x.bodyOK && x.up.r == x.up.w {
+			x.keepUpstream() // all was sent; its goroutine had not said so when the response ended
+		}
+	}
+	x.linger = unsent || !x.req.close
+	x.o.RequestBytes += x.bodyBytes
+	x.dropUpstream() // nothing, if it was kept
+	if fail != nil {
+		x.failBody(fail, out)
+		if fail.Status >= 500 {
+			class = classify.Failure
+		}
+	}
+	x.nodeDone(x.o.HeadNs, class)
+	return fail == nil && !closing
+}
+
+// copyResponse moves the body. The endpoint's connection goes back to its pool before the last bytes go to the client, so that the
+// client's next request, on whatever connection, finds it.
+func (x *exchange) copyResponse(k *sink, reusable bool) *Failure {
+	for {
+		data, n, ev, fail := x.respBody.next(x.up.bytes())
+		if fail != nil {
+			_ = k.flush() // what came before is the client's; that its write fails changes nothing
+			return asResponse(fail)
+		}
+		x.up.r += n
+		var err error
+		switch ev {
+		case evData:
+			err = k.data(data)
+		case evTrailer:
+			err = k.trailer(data)
+		case evEnd:
+			x.pollBody()
+			if reusable && !x.bodyRunning && (x.whole || x.bodyOK) && x.up.r == x.up.w {
+				x.keepUpstream()
+			}
+			if err = k.end(); err == nil {
+				err = k.flush()
+			}
+			if err != nil {
+				return clientFailure(err)
+			}
+			return nil
+		case evMore:
+			if err = k.flush(); err != nil {
+				return clientFailure(err)
+			}
+			ended, fail := x.fillResponse()
+			if fail != nil {
+				return fail
+			}
+			if ended {
+				x.respBody.kind = framingNone // a body that ends with its connection has ended
+			}
+		}
+		if err != nil {
+			return clientFailure(err)
+		}
+	}
+}
+
+// fillResponse reads more of the response's body. ended is true when the connection's end is the body's.
+func (x *exchange) fillResponse() (ended bool, fail *Failure) {
+	if x.up.b != nil && x.up.r == x.up.w && (x.respBody.left > transport.SmallBuffer) {
+		x.up.enlarge(x.s.buffers)
+	}
+	err := x.up.fill(x.s.buffers, transport.Now()+int64(x.limits.UpstreamIdleTimeout), &x.bodyFailed)
+	switch {
+	case err == nil:
+		return false, nil
+	case errors.Is(err, io.EOF) && x.resp.framing == framingClose:
+		return true, nil
+	case x.c.dead.Load():
+		return false, errShutdown
+	case errors.Is(err, transport.ErrTimeout):
+		return false, errUpIdle
+	case errors.Is(err, transport.ErrStopped):
+		x.stopBody()
+		return false, x.bodyFail
+	case errors.Is(err, errFull):
+		return false, errBigResponse
+	}
+	return false, errUpTruncated
+}
+
+// failBody ends a response that cannot be completed: the client must see that it is cut.
+func (x *exchange) failBody(fail *Failure, out framing) {
+	x.o.Reason = fail.Reason
+	x.o.Class = classify.Failure
+	if fail.Status < 500 {
+		x.o.Class = classify.Ignored
+	}
+	x.linger = false
+	if out == framingClose {
+		x.c.tc.Reset() // an ordinary end would look like a whole body
+	}
+	x.logFailure(fail)
+}
+
+// startBody lets the rest of the request's body follow on a goroutine of its own, which ends before the exchange does.
+func (x *exchange) startBody() {
+	x.held = false
+	x.bodyStarted, x.bodyRunning, x.bodyOK = true, true, false
+	x.bodyStop.Store(false)
+	x.bodyFailed.Store(false)
+	x.sent = sink{c: x.up.c, chunked: x.req.framing == framingChunked, ended: x.sent.ended, stall: x.limits.StallTimeout,
+		stop: &x.bodyStop, body: x.sent.body}
+	go x.bodyFn()
+}
+
+// runBody is the goroutine of startBody. Until bodyDone it owns x.in, x.reqBody and x.sent.
+func (x *exchange) runBody() {
+	var b *transport.Buffer
+	if x.sent.chunked {
+		b = x.s.buffers.Get(x.shard)
+		x.sent.b = b.B[:0]
+	}
+	fail := x.copyRequest()
+	x.sent.b = nil
+	x.s.buffers.Put(x.shard, b)
+	x.bodyBytes = x.sent.body
+	x.bodyOK = fail == nil
+	if fail != nil && fail != errUpReset && !x.bodyStop.Load() {
+		x.bodyFail = fail
+		x.bodyFailed.Store(true)
+		x.up.c.WakeRead()
+	}
+	x.bodyDone <- struct{}{}
+}
+
+// copyRequest moves the rest of the request's body. errUpReset means that the endpoint takes no more: its response, if any, tells.
+func (x *exchange) copyRequest() *Failure {
+	for {
+		data, n, ev, fail := x.reqBody.next(x.in.bytes())
+		if fail != nil {
+			return fail
+		}
+		x.in.r += n
+		var err error
+		switch ev {
+		case evData:
+			err = x.sent.data(data)
+		case evTrailer:
+			err = x.sent.trailer(data)
+		case evEnd:
+			if err = x.sent.end(); err == nil {
+				err = x.sent.flush()
+			}
+			if err != nil {
+				return errUpReset
+			}
+			return nil
+		case evMore:
+			if err = x.sent.flush(); err != nil {
+				return errUpReset
+			}
+			if x.in.r == x.in.w && x.reqBody.left > transport.SmallBuffer {
+				x.in.enlarge(x.s.buffers)
+			}
+			if fail := x.fillBody(); fail != nil {
+				return fail
+			}
+		}
+		if err != nil {
+			return errUpReset
+		}
+	}
+}
+
+// pollBody notices that the body goroutine ended, without waiting.
+func (x *exchange) pollBody() {
+	if !x.bodyRunning {
+		return
+	}
+	select {
+	case <-x.bodyDone:
+		x.bodyRunning = false
+	default:
+	}
+}
+
+// stopBody ends the body goroutine and waits for it.
+func (x *exchange) stopBody() {
+	if !x.bodyRunning {
+		return
+	}
+	x.bodyStop.Store(true)
+	x.in.c.WakeRead()
+	x.up.c.WakeWrite()
+	<-x.bodyDone
+	x.bodyRunning = false
+}

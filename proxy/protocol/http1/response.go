@@ -1,0 +1,147 @@
+package http1
+
+import "strconv"
+
+// response is the head of one response.
+type response struct {
+	head
+	status  int
+	line    int // offset and length of status code and reason phrase
+	lineLen int
+	minor   uint8
+	framing framing
+	length  int64
+}
+
+func (r *response) reset() {
+	h := r.head
+	h.reset()
+	*r = response{head: h}
+}
+
+// parse goes on with the head, b being all of its bytes so far. req is what it answers: framing depends on the method.
+func (r *response) parse(b []byte, lim headLimits, req *Request) (done bool, fail *Failure) {
+	done, fail = r.scan(b, lim, r.firstLine)
+	if !done || fail != nil {
+		return false, asResponse(fail)
+	}
+	if r.blank > 0 {
+		return false, errBadResponse
+	}
+	if fail := r.checkFraming(req); fail != nil {
+		return false, fail
+	}
+	if r.minor == 0 {
+		r.close = r.close || !r.keepAlive
+	}
+	return true, nil
+}
+
+// firstLine reads "HTTP/1.x SSS reason"; the blank before an empty reason may be missing.
+func (r *response) firstLine(line []byte) *Failure {
+	if len(line) < 12 || string(line[:7]) != "HTTP/1." || line[8] != ' ' || len(line) > 12 && line[12] != ' ' {
+		return errBadResponse
+	}
+	switch line[7] {
+	case '0':
+	case '1':
+		r.minor = 1
+	default:
+		return errBadResponse
+	}
+	for _, c := range line[9:12] {
+		if !isDigit(c) {
+			return errBadResponse
+		}
+		r.status = r.status*10 + int(c-'0')
+	}
+	if r.status < 100 || r.status > 999 || !all(line, charValue) {
+		return errBadResponse
+	}
+	r.line = r.lineEnd - 2 - len(line) + 9
+	r.lineLen = len(line) - 9
+	return nil
+}
+
+func (r *response) checkFraming(req *Request) *Failure {
+	switch {
+	case r.tes > 0 && r.lengths > 0, r.tes > 1, r.tes > 0 && r.minor == 0, r.tes == 1 && !r.head.chunked, r.lengthBad:
+		return errBadResponse
+	}
+	r.length = r.head.length
+	switch {
+	case r.status < 200, r.status == 204, r.status == 304, req.isHead:
+		r.framing = framingNone
+	case r.tes == 1:
+		r.framing = framingChunked
+	case r.lengths > 0:
+		r.framing = framingLength
+	default:
+		r.framing = framingClose
+	}
+	return nil
+}
+
+// appendInterim writes a 1xx head, also the 101 that begins a tunnel.
+func (r *response) appendInterim(dst, via []byte) []byte {
+	dst = append(dst, "HTTP/1.1 "...)
+	dst = append(dst, r.b[r.line:r.line+r.lineLen]...)
+	dst = append(dst, "\r\n"...)
+	if r.status != 101 {
+		dst = r.appendFields(dst, dropAlways|1<<kUpgrade|1<<kTrailer)
+		return append(dst, "\r\n"...)
+	}
+	dst = r.appendFields(dst, dropAlways|1<<kTrailer)
+	dst = append(dst, via...)
+	return append(dst, "Connection: Upgrade\r\n\r\n"...)
+}
+
+// appendTo writes the final head as the client gets it. out is the framing towards the client; it differs from the response's own for a
+// body that ends with the connection, and for HTTP/1.0.
+func (r *response) appendTo(dst, via []byte, req *Request, out framing, closing bool) []byte {
+	dst = append(dst, "HTTP/1.1 "...)
+	dst = append(dst, r.b[r.line:r.line+r.lineLen]...)
+	dst = append(dst, "\r\n"...)
+	drop := uint32(dropAlways)
+	if r.status != 426 {
+		drop |= 1 << kUpgrade
+	}
+	if out != framingChunked {
+		drop |= 1 << kTrailer
+	}
+	dst = r.appendFields(dst, drop)
+	dst = append(dst, via...)
+	switch {
+	case out != framingNone:
+		dst = appendFraming(dst, out, r.length)
+	case r.status == 204:
+	case r.lengths > 0: // the length that a GET would have had
+		dst = appendFraming(dst, framingLength, r.length)
+	case r.tes > 0 && req.isHead && req.minor == 1:
+		dst = appendFraming(dst, framingChunked, 0)
+	}
+	upgrade := r.status == 426 && r.has(kUpgrade)
+	switch {
+	case closing && upgrade:
+		dst = append(dst, "Connection: close, Upgrade\r\n"...)
+	case closing:
+		dst = append(dst, "Connection: close\r\n"...)
+	case upgrade:
+		dst = append(dst, "Connection: Upgrade\r\n"...)
+	case req.minor == 0:
+		dst = append(dst, "Connection: keep-alive\r\n"...)
+	}
+	return append(dst, "\r\n"...)
+}
+
+func appendFraming(dst []byte, f framing, length int64) []byte {
+	switch f {
+	case framingLength:
+		dst = append(dst, "Content-Length: "...)
+		dst = strconv.AppendInt(dst, length, 10)
+		dst = append(dst, "\r\n"...)
+	case framingChunked:
+		dst = append(dst, "Transfer-Encoding: chunked\r\n"...)
+	}
+	return dst
+}

@@ -1,0 +1,306 @@
+package transport
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrTimeout means that an operation did not finish by its limit.
+var ErrTimeout = errors.New("timed out")
+
+// ErrStopped means that the stop flag of a read or write was raised.
+var ErrStopped = errors.New("stopped")
+
+// past is an instant that makes any waiting read or write return at once.
+var past = time.Unix(1, 0)
+
+// clock is where monotonic nanoseconds are counted from; it is never changed.
+var clock = time.Now().Add(-time.Hour)
+
+// Now returns monotonic nanoseconds. Only differences mean something; it is never 0 or less.
+func Now() int64 { return int64(time.Since(clock)) }
+
+// Conn is a TCP connection with lazy deadlines: the operating limit of each call ("wanted") is compared with the deadline
+// that the runtime's timer holds ("armed"), and the timer is touched only when it would fire too late. One goroutine may read
+// while another writes.
+type Conn struct {
+	tcp    *net.TCPConn
+	raw    syscall.RawConn
+	remote netip.AddrPort
+	shard  uint32
+
+	readArmed, writeArmed int64
+	lazy                  lazyRead
+	onLazy                func(fd uintptr) bool
+	poll                  [1]unix.PollFd
+	onPoll                func(fd uintptr)
+
+	idleSince, born int64
+	reused          bool
+	closed          atomic.Bool
+	onClose         func()
+}
+
+// lazyRead is the state of a read that takes its buffer when there is something to read.
+type lazyRead struct {
+	pool *Buffers
+	buf  *Buffer
+	n    int
+	err  error
+}
+
+func newConn(tcp *net.TCPConn, shard uint32) (*Conn, error) {
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	c := &Conn{tcp: tcp, raw: raw, shard: shard, born: Now()}
+	if a, ok := tcp.RemoteAddr().(*net.TCPAddr); ok {
+		ap := a.AddrPort()
+		c.remote = netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+	}
+	c.onLazy = c.readable
+	c.onPoll = c.pollNow
+	return c, nil
+}
+
+// Remote returns the peer's address, IPv4 in its own form.
+func (c *Conn) Remote() netip.AddrPort { return c.remote }
+
+// Shard returns the number given when the connection was made; it selects shards of pools, counters and histograms.
+func (c *Conn) Shard() uint32 { return c.shard }
+
+// Reused reports whether the connection came idle out of a pool.
+func (c *Conn) Reused() bool { return c.reused }
+
+// Close closes the connection; it may be called more than once and from any goroutine.
+func (c *Conn) Close() {
+	if c.closed.Swap(true) {
+		return
+	}
+	_ = c.tcp.Close() // an error changes nothing: the descriptor is gone either way
+	if c.onClose != nil {
+		c.onClose()
+	}
+}
+
+// CloseWrite sends FIN after what was written.
+func (c *Conn) CloseWrite() error { return c.tcp.CloseWrite() }
+
+// Reset makes the following Close send RST, so that the peer cannot take a cut message for a whole one.
+func (c *Conn) Reset() {
+	_ = c.tcp.SetLinger(0) // without it the peer sees an ordinary end, which its framing shows to be early
+	c.Close()
+}
+
+// WakeRead makes a waiting Read look at its stop flag.
+func (c *Conn) WakeRead() { _ = c.tcp.SetReadDeadline(past) }
+
+// WakeWrite makes a waiting Write look at its stop flag.
+func (c *Conn) WakeWrite() { _ = c.tcp.SetWriteDeadline(past) }
+
+func (c *Conn) armRead(want int64) {
+	if want == 0 {
+		return
+	}
+	if c.readArmed == 0 || c.readArmed > want {
+		c.rearmRead(want)
+	}
+}
+
+func (c *Conn) rearmRead(want int64) {
+	c.readArmed = want
+	if want == 0 {
+		_ = c.tcp.SetReadDeadline(time.Time{}) // fails on a closed connection only, and then so does the read
+		return
+	}
+	_ = c.tcp.SetReadDeadline(clock.Add(time.Duration(want)))
+}
+
+// lateRead decides about a read that the timer woke: nil means that the timer was set to what is wanted and to read on.
+func (c *Conn) lateRead(want int64, stop *atomic.Bool) error {
+	if stop != nil && stop.Load() {
+		return ErrStopped
+	}
+	if want != 0 && Now() >= want {
+		return ErrTimeout
+	}
+	c.rearmRead(want)
+	return nil
+}
+
+// Read reads into p until want, in nanoseconds of Now; 0 means no limit. stop, which may be nil, is looked at before each wait: raise
+// it and call WakeRead to end the read with ErrStopped.
+func (c *Conn) Read(p []byte, want int64, stop *atomic.Bool) (int, error) {
+	c.armRead(want)
+	for {
+		if stop != nil && stop.Load() {
+			return 0, ErrStopped
+		}
+		n, err := c.tcp.Read(p)
+		if n > 0 || err == nil {
+			return n, nil
+		}
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			return 0, err
+		}
+		if err := c.lateRead(want, stop); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// ReadLazy waits like Read but takes a small buffer out of the pool only when there is something to read, so that a silent
+// connection holds none. On success the caller owns the buffer, of which n bytes were read. Bytes that had arrived are
+// returned even if stop is raised.
+func (c *Conn) ReadLazy(pool *Buffers, want int64, stop *atomic.Bool) (*Buffer, int, error) {
+	c.armRead(want)
+	c.lazy = lazyRead{pool: pool}
+	for {
+		if stop != nil && stop.Load() {
+			return c.readNow(pool)
+		}
+		if err := c.raw.Read(c.onLazy); err != nil {
+			if !errors.Is(err, os.ErrDeadlineExceeded) {
+				return nil, 0, err
+			}
+			if err := c.lateRead(want, stop); err != nil {
+				if errors.Is(err, ErrStopped) {
+					return c.readNow(pool)
+				}
+				return nil, 0, err
+			}
+			continue
+		}
+		return c.lazyResult()
+	}
+}
+
+// readNow returns what has arrived without waiting, or ErrStopped. The deadline may be past, so it goes around the poller.
+func (c *Conn) readNow(pool *Buffers) (*Buffer, int, error) {
+	c.lazy = lazyRead{pool: pool}
+	var ready bool
+	if err := c.raw.Control(func(fd uintptr) { ready = c.readable(fd) }); err != nil {
+		return nil, 0, err
+	}
+	if !ready {
+		return nil, 0, ErrStopped
+	}
+	return c.lazyResult()
+}
+
+func (c *Conn) lazyResult() (*Buffer, int, error) {
+	l := c.lazy
+	c.lazy = lazyRead{}
+	if l.err != nil {
+		return nil, 0, l.err
+	}
+	return l.buf, l.n, nil
+}
+
+// readable is the poller's callback: it must not block.
+func (c *Conn) readable(fd uintptr) bool {
+	l := &c.lazy
+	b := l.pool.Get(c.shard)
+	for {
+		n, err := syscall.Read(int(fd), b.B)
+		if err == syscall.EINTR { //nolint:errorlint // a system call returns the number itself, and this is the hot path
+			continue
+		}
+		if n > 0 {
+			l.buf, l.n = b, n
+			return true
+		}
+		l.pool.Put(c.shard, b)
+		if err == syscall.EAGAIN { //nolint:errorlint // as above
+			return false
+		}
+		l.err = err
+		if err == nil {
+			l.err = io.EOF
+		}
+		return true
+	}
+}
+
+// Write writes all of p. stall limits the time without progress; 0 means no limit. stop is as for Read, with WakeWrite. It returns
+// the number of bytes that the kernel took.
+func (c *Conn) Write(p []byte, stall time.Duration, stop *atomic.Bool) (int, error) {
+	var want int64
+	if stall > 0 {
+		want = Now() + int64(stall)
+		if c.writeArmed == 0 || c.writeArmed > want {
+			c.rearmWrite(want)
+		}
+	}
+	done := 0
+	for {
+		if stop != nil && stop.Load() {
+			return done, ErrStopped
+		}
+		n, err := c.tcp.Write(p[done:])
+		done += n
+		if err == nil {
+			return done, nil
+		}
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			return done, err
+		}
+		now := Now()
+		if n > 0 && stall > 0 {
+			want = now + int64(stall)
+		}
+		if want != 0 && now >= want {
+			return done, ErrTimeout
+		}
+		c.rearmWrite(want)
+	}
+}
+
+func (c *Conn) rearmWrite(want int64) {
+	c.writeArmed = want
+	if want == 0 {
+		_ = c.tcp.SetWriteDeadline(time.Time{}) // as in rearmRead
+		return
+	}
+	_ = c.tcp.SetWriteDeadline(clock.Add(time.Duration(want)))
+}
+
+// pollNow is a Control callback: it asks the kernel without waiting and without reading.
+func (c *Conn) pollNow(fd uintptr) {
+	c.poll[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN | unix.POLLRDHUP}
+	for {
+		_, err := unix.Poll(c.poll[:], 0)
+		if err == unix.EINTR { //nolint:errorlint // as in readable
+			continue
+		}
+		if err != nil {
+			c.poll[0].Revents = unix.POLLERR
+		}
+		return
+	}
+}
+
+// Quiet reports whether the peer has neither sent anything nor closed: an idle connection that may be used. It does not block.
+func (c *Conn) Quiet() bool {
+	if err := c.raw.Control(c.onPoll); err != nil {
+		return false
+	}
+	return c.poll[0].Revents == 0
+}
+
+// Gone reports whether the peer has reset the connection or ended its side of it. It does not block.
+func (c *Conn) Gone() bool {
+	if err := c.raw.Control(c.onPoll); err != nil {
+		return true
+	}
+	return c.poll[0].Revents&(unix.POLLRDHUP|unix.POLLERR|unix.POLLHUP|unix.POLLNVAL) != 0
+}

@@ -1,0 +1,95 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// Errors of Dial, for errors.Is.
+var (
+	ErrDenied  = errors.New("denied by policy")
+	ErrRefused = errors.New("connection refused")
+)
+
+// DialOptions of a Dialer. Zero values mean defaults.
+type DialOptions struct {
+	// Allow, when set, is asked before each dial; an error denies it.
+	Allow func(netip.AddrPort) error
+	// Timeout limits a connect; 1 s by default, as in Finagle.
+	Timeout time.Duration
+	// KeepAlive is the interval of TCP keep-alive probes; 15 s by default.
+	KeepAlive time.Duration
+}
+
+// Dialer connects to endpoints and counts how that went.
+type Dialer struct {
+	opts   DialOptions
+	dialer net.Dialer
+
+	// Connects, Denied, Refused, TimedOut and Failed count the outcomes of Dial; Open is the number of open connections.
+	Connects, Denied, Refused, TimedOut, Failed atomic.Uint64
+	Open                                        atomic.Int64
+}
+
+// NewDialer returns a Dialer.
+func NewDialer(o DialOptions) *Dialer {
+	if o.Timeout <= 0 {
+		o.Timeout = time.Second
+	}
+	if o.KeepAlive <= 0 {
+		o.KeepAlive = 15 * time.Second
+	}
+	return &Dialer{opts: o, dialer: net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: o.KeepAlive, Interval: o.KeepAlive}}}
+}
+
+// Dial connects to addr. The limit is the smaller of the dialer's own and limit, if that is positive. Errors satisfy ErrDenied,
+// ErrRefused or ErrTimeout where they are that.
+func (d *Dialer) Dial(ctx context.Context, shard uint32, addr netip.AddrPort, limit time.Duration) (*Conn, error) {
+	if d.opts.Allow != nil {
+		if err := d.opts.Allow(addr); err != nil {
+			d.Denied.Add(1)
+			return nil, fmt.Errorf("connect to %s: %w: %w", addr, ErrDenied, err)
+		}
+	}
+	t := d.opts.Timeout
+	if limit > 0 {
+		t = min(t, limit)
+	}
+	ctx, cancel := context.WithTimeout(ctx, t)
+	defer cancel()
+	nc, err := d.dialer.DialTCP(ctx, "tcp", netip.AddrPort{}, addr)
+	if err != nil {
+		return nil, d.failed(addr, err)
+	}
+	c, err := newConn(nc, shard)
+	if err != nil {
+		_ = nc.Close() // the connect already failed
+		return nil, d.failed(addr, err)
+	}
+	d.Connects.Add(1)
+	d.Open.Add(1)
+	c.onClose = d.connClosed
+	return c, nil
+}
+
+func (d *Dialer) connClosed() { d.Open.Add(-1) }
+
+func (d *Dialer) failed(addr netip.AddrPort, err error) error {
+	var ne net.Error
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		d.Refused.Add(1)
+		return fmt.Errorf("connect to %s: %w", addr, ErrRefused)
+	case errors.As(err, &ne) && ne.Timeout(), errors.Is(err, context.DeadlineExceeded):
+		d.TimedOut.Add(1)
+		return fmt.Errorf("connect to %s: %w", addr, ErrTimeout)
+	}
+	d.Failed.Add(1)
+	return fmt.Errorf("connect to %s: %w", addr, err)
+}

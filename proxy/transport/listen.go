@@ -1,0 +1,161 @@
+// Package transport accepts, dials and pools TCP connections, with limits and lazy deadlines.
+//
+// It moves bytes; it knows no protocol, no route and no metric tree (its counters are read by whoever assembles the proxy).
+package transport
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+const defaultMaxConns = 10_000
+
+// ListenOptions of a Listener. Zero values mean defaults.
+type ListenOptions struct {
+	// MaxConns is the greatest number of open connections; 10,000 by default. A connection beyond it is accepted, counted and
+	// reset at once: a caller learns in a round trip what a full backlog would hide until its own timeout.
+	MaxConns int
+	// Acceptors is the number of goroutines that accept; 1 by default.
+	Acceptors int
+	// KeepAlive is the interval of TCP keep-alive probes; 15 s by default.
+	KeepAlive time.Duration
+}
+
+// Listener accepts TCP connections.
+type Listener struct {
+	tcp  *net.TCPListener
+	addr netip.AddrPort
+	opts ListenOptions
+	next atomic.Uint32
+	stop chan struct{}
+	once sync.Once
+	// maxConns may change while the listener is open.
+	maxConns atomic.Int64
+
+	// Open is the number of open connections; Accepted, Refused (over MaxConns) and Errors (of accept, such as no descriptors) count.
+	Open                      atomic.Int64
+	Accepted, Refused, Errors atomic.Uint64
+}
+
+// Listen opens addr. Its errors are one line that says what to do.
+func Listen(ctx context.Context, addr netip.AddrPort, o ListenOptions) (*Listener, error) {
+	if o.Acceptors <= 0 {
+		o.Acceptors = 1
+	}
+	if o.KeepAlive <= 0 {
+		o.KeepAlive = 15 * time.Second
+	}
+	lc := net.ListenConfig{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: o.KeepAlive, Interval: o.KeepAlive}}
+	nl, err := lc.Listen(ctx, "tcp", addr.String())
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf("listen on %s: address already in use: stop the process that holds port %d or choose another port: %w",
+			addr, addr.Port(), syscall.EADDRINUSE)
+	case errors.Is(err, syscall.EACCES):
+		return nil, fmt.Errorf("listen on %s: permission denied: a port below 1024 needs CAP_NET_BIND_SERVICE; grant it or choose a higher port: %w",
+			addr, syscall.EACCES)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return nil, fmt.Errorf("listen on %s: no interface of this host has the address: %w", addr, syscall.EADDRNOTAVAIL)
+	case err != nil:
+		return nil, fmt.Errorf("listen on %s: %w", addr, err)
+	}
+	tl := nl.(*net.TCPListener)
+	l := &Listener{tcp: tl, opts: o, stop: make(chan struct{})}
+	l.addr = tl.Addr().(*net.TCPAddr).AddrPort()
+	l.SetMaxConns(o.MaxConns)
+	return l, nil
+}
+
+// SetMaxConns replaces ListenOptions.MaxConns. Connections that are open stay open.
+func (l *Listener) SetMaxConns(n int) {
+	if n <= 0 {
+		n = defaultMaxConns
+	}
+	l.maxConns.Store(int64(n))
+}
+
+// Addr returns the address listened on, with the port that was chosen for port 0.
+func (l *Listener) Addr() netip.AddrPort { return l.addr }
+
+// Close stops accepting. Open connections are not touched.
+func (l *Listener) Close() {
+	l.once.Do(func() {
+		close(l.stop)
+		_ = l.tcp.Close() // the only error is that it was closed
+	})
+}
+
+// Serve accepts until Close and runs handle on a goroutine of its own for each connection, which handle must close. It returns nil
+// after Close, when the last call of handle has returned.
+func (l *Listener) Serve(handle func(*Conn)) error {
+	var wg sync.WaitGroup
+	errs := make([]error, l.opts.Acceptors)
+	for i := range errs {
+		wg.Go(func() { errs[i] = l.accept(&wg, handle) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+func (l *Listener) accept(wg *sync.WaitGroup, handle func(*Conn)) error {
+	var pause time.Duration
+	for {
+		nc, err := l.tcp.AcceptTCP()
+		if err != nil {
+			select {
+			case <-l.stop:
+				return nil
+			default:
+			}
+			if errors.Is(err, net.ErrClosed) {
+				return nil
+			}
+			l.Errors.Add(1)
+			// Out of descriptors or memory, or a client that left the backlog: neither is a reason to stop serving.
+			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
+			if !l.rest(pause) {
+				return nil
+			}
+			continue
+		}
+		pause = 0
+		if l.Open.Add(1) > l.maxConns.Load() {
+			l.Open.Add(-1)
+			l.Refused.Add(1)
+			_ = nc.SetLinger(0) // RST in place of FIN; either way the connection goes
+			_ = nc.Close()
+			continue
+		}
+		c, err := newConn(nc, l.next.Add(1))
+		if err != nil {
+			l.Open.Add(-1)
+			l.Errors.Add(1)
+			_ = nc.Close()
+			continue
+		}
+		l.Accepted.Add(1)
+		c.onClose = l.connClosed
+		wg.Go(func() { handle(c) })
+	}
+}
+
+// rest waits, and reports false if the listener was closed meanwhile.
+func (l *Listener) rest(d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-l.stop:
+		return false
+	case <-t.C:
+		return true
+	}
+}
+
+func (l *Listener) connClosed() { l.Open.Add(-1) }
