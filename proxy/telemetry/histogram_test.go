@@ -134,12 +134,12 @@ func TestRunClosesAWindowEveryMinute(t *testing.T) {
 		if s := h.Summary(); s.Count != 1 || s.Max != 10 {
 			t.Errorf("in the second window: %+v, want the first one", s)
 		}
-		time.Sleep(Window)
+		time.Sleep(Window) // the bubble's clock
 		synctest.Wait()
 		if s := h.Summary(); s.Count != 1 || s.Max != 30 {
 			t.Errorf("in the third window: %+v, want the second one", s)
 		}
-		time.Sleep(Window)
+		time.Sleep(Window) // the bubble's clock
 		synctest.Wait()
 		if s := h.Summary(); s != (Summary{}) {
 			t.Errorf("after an idle window: %+v", s)

@@ -2,7 +2,8 @@
 //
 // testdata/dtab-cases.json is the dtab language as Finagle and Linkerd 1.x have it, one fact per case. What package dtab answers by
 // itself is asked of it; what takes a delegation, a namer or a playground is asked of the reference evaluator in this package's
-// test files, which is written for plainness, from the specification alone, and serves no request.
+// test files, which is written for plainness, from the specification alone, and serves no request. The delegation that serves
+// requests is then held to the cases and to the reference evaluator.
 package conformance
 
 import (
@@ -62,7 +63,8 @@ type givenNamer struct {
 	Behaviour string `json:"behaviour"`
 }
 
-func TestDtabCases(t *testing.T) {
+func readCases(t *testing.T) []dtabCase {
+	t.Helper()
 	data, err := os.ReadFile(*casesFile)
 	if err != nil {
 		t.Fatal(err)
@@ -77,6 +79,10 @@ func TestDtabCases(t *testing.T) {
 	if len(cases) == 0 {
 		t.Fatalf("%s has no cases", *casesFile)
 	}
+	return cases
+}
+
+func TestDtabCases(t *testing.T) {
 	kinds := map[string]func(*testing.T, dtabCase){
 		"path-ok": textOK(dtab.ParsePath), "path-error": textError(dtab.ParsePath, pathText),
 		"tree-ok": textOK(dtab.ParseTree), "tree-error": textError(dtab.ParseTree, dtabText),
@@ -85,7 +91,7 @@ func TestDtabCases(t *testing.T) {
 		"eval": evaluate, "bind": bind, "override": override, "header": header,
 		"namer": utilityNamer, "rewrite": rewrite, "pathmatch": pathMatch, "delegate": delegate,
 	}
-	for _, c := range cases {
+	for _, c := range readCases(t) {
 		t.Run(c.Name, func(t *testing.T) {
 			run, ok := kinds[c.Kind]
 			if !ok {

@@ -15,6 +15,7 @@ import (
 var (
 	errMaxDepth     = errors.New("max-depth")
 	errUnknownNamer = errors.New("unknown-namer")
+	errMaxVisits    = errors.New("max-visits")
 )
 
 // oracle delegates names by one dtab.
@@ -23,6 +24,8 @@ type oracle struct {
 	// bound are the names below /#/ that exist.
 	bound []string
 	given []givenNamer
+	// maxVisits, where it is not 0, ends the delegation of a name that needs more lookups.
+	maxVisits int
 
 	// visits are the paths that were looked up, in order.
 	visits   []string
@@ -46,6 +49,9 @@ func bound(p dtab.Path, n int) answer {
 func (o *oracle) bind(p dtab.Path, depth int) (dtab.Tree, error) {
 	if depth > dtab.MaxDepth {
 		return dtab.Tree{}, errMaxDepth
+	}
+	if o.maxVisits > 0 && len(o.visits) >= o.maxVisits {
+		return dtab.Tree{}, errMaxVisits
 	}
 	o.visits = append(o.visits, p.String())
 	// A single "~" cannot be told from no match at all: namers are asked in both cases.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"sync"
 	"testing"
 
 	"github.com/fairlead/fairlead/proxy/balance"
@@ -113,6 +114,66 @@ func TestUpdateKeepsStateOfWhatStays(t *testing.T) {
 	n.Done(0, 1, classify.Success)
 	if got := b.Nodes()[0].Pending(); got != 0 {
 		t.Errorf("pending after Done on the node of before: %d", got)
+	}
+}
+
+// Endpoints come and go under requests: each pick is of a set that was given whole, and no load is lost.
+func TestPickUnderUpdate(t *testing.T) {
+	b, closed := balancer(endpoint(1), endpoint(2))
+	var wait sync.WaitGroup
+	for g := range 4 {
+		wait.Go(func() {
+			for range 3000 {
+				first, err := b.Pick(uint32(g), nil)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				second, err := b.Pick(uint32(g), []*balance.Node{first})
+				switch {
+				case err == nil && second.Endpoint.Addr == first.Endpoint.Addr:
+					t.Error("a second attempt went to the same endpoint")
+				case err == nil:
+					second.Done(0, 1, classify.Failure)
+				case !errors.Is(err, balance.ErrTried):
+					t.Error(err)
+				}
+				first.Done(0, 1, classify.Success)
+			}
+		})
+	}
+	for i := range 1000 {
+		heavy := endpoint(1)
+		heavy.Weight = float64(1 + i%3)
+		b.Update([]naming.Endpoint{heavy, endpoint(2 + i%3)})
+	}
+	wait.Wait()
+	for _, n := range b.Nodes() {
+		if n.Endpoint.Addr == endpoint(1).Addr && n.Pending() != 0 {
+			t.Errorf("%d requests pending when all ended", n.Pending())
+		}
+	}
+	if closed[endpoint(1).Addr.String()] != 0 {
+		t.Error("connections of an endpoint that stayed were closed")
+	}
+	b.Close()
+	if closed[endpoint(1).Addr.String()] != 1 || len(b.Nodes()) != 0 || b.Available() != 0 {
+		t.Errorf("after Close: %v", closed)
+	}
+}
+
+// Of an endpoint that is told twice only the first counts; the same address by another hop is another node.
+func TestUpdateKnowsEndpointsByAddressAndHop(t *testing.T) {
+	twice, hop := endpoint(1), endpoint(1)
+	twice.Weight = 9
+	hop.Via = netip.MustParseAddrPort("10.0.1.1:4141")
+	b, closed := balancer(endpoint(1), twice, hop)
+	if n := len(b.Nodes()); n != 2 || b.Nodes()[0].Endpoint.Weight != 1 {
+		t.Errorf("%d nodes, want 2", n)
+	}
+	b.Update([]naming.Endpoint{hop})
+	if len(b.Nodes()) != 1 || closed[hop.Addr.String()] != 1 {
+		t.Errorf("nodes %v, closed %v", b.Nodes(), closed)
 	}
 }
 

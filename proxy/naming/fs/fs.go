@@ -1,0 +1,242 @@
+// Package fs is the io.l5d.fs namer: a folder with one file per name, each line a host, a port and perhaps a weight.
+package fs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	iofs "io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/fairlead/fairlead/proxy/dtab"
+	"github.com/fairlead/fairlead/proxy/naming"
+	"github.com/fairlead/fairlead/proxy/naming/dns"
+)
+
+const (
+	// PollInterval is how often files in use are read again. Reading beats watching here: it sees renames, links and any
+	// file system alike.
+	PollInterval = 250 * time.Millisecond
+	// MaxFileBytes bounds one file.
+	MaxFileBytes = 1 << 20
+	// MaxEndpoints bounds the lines of one file that name an endpoint.
+	MaxEndpoints = 10_000
+	// MaxHosts bounds the host names of one file that DNS is asked for.
+	MaxHosts = 1000
+)
+
+// Namer answers /<file>[/residual] below its prefix: subdirectories nest, a folder or a missing file is Neg, an empty file is
+// bound without endpoints, and a bad line keeps the endpoints of before.
+type Namer struct {
+	prefix dtab.Path
+	root   string
+	dns    *dns.Resolver
+
+	mu    sync.Mutex // guards names
+	names map[string]*entry
+
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+// entry is one path in use: the name as asked for, and what its file last said.
+type entry struct {
+	path   dtab.Path
+	shared *naming.Shared[naming.Tree]
+	tree   *naming.Var[naming.Tree]
+
+	mu     sync.Mutex // guards what follows; the file is read under it
+	closed bool
+	file   string
+	addrs  *addrs
+	text   string
+	failed string
+}
+
+// New returns the namer of a folder. Close ends its polling.
+func New(prefix dtab.Path, root string, resolver *dns.Resolver) *Namer {
+	ctx, cancel := context.WithCancel(context.Background())
+	n := &Namer{
+		prefix: prefix, root: root, dns: resolver,
+		names: make(map[string]*entry), cancel: cancel, done: make(chan struct{}),
+	}
+	go n.poll(ctx)
+	return n
+}
+
+// Close ends the polling and waits for it. Names already given out no longer change.
+func (n *Namer) Close() {
+	n.cancel()
+	<-n.done
+}
+
+// Lookup implements naming.Namer.
+func (n *Namer) Lookup(p dtab.Path) naming.Live[naming.Tree] {
+	key := p.String()
+	n.mu.Lock()
+	if e := n.names[key]; e != nil {
+		if live, ok := e.shared.Acquire(); ok {
+			n.mu.Unlock()
+			return live
+		}
+	}
+	e := &entry{path: p, tree: naming.NewVar[naming.Tree]()}
+	e.shared = naming.NewShared(e.tree, func() {
+		n.mu.Lock()
+		if n.names[key] == e {
+			delete(n.names, key)
+		}
+		n.mu.Unlock()
+		e.close()
+	})
+	n.names[key] = e
+	live, _ := e.shared.Acquire()
+	n.mu.Unlock()
+	n.read(e)
+	return live
+}
+
+func (n *Namer) poll(ctx context.Context) {
+	defer close(n.done)
+	tick := time.NewTicker(PollInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		// Files are read outside the lock: a slow disk keeps no other name waiting.
+		n.mu.Lock()
+		entries := slices.Collect(maps.Values(n.names))
+		n.mu.Unlock()
+		for _, e := range entries {
+			if ctx.Err() != nil {
+				return
+			}
+			n.read(e)
+		}
+	}
+}
+
+// read brings an entry up to date with its file.
+func (n *Namer) read(e *entry) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return
+	}
+	file, used, text, err := n.find(e.path)
+	if err == nil && file == "" {
+		if _, state, _ := e.tree.Load(); state != naming.Ok || e.file != "" {
+			e.unbind()
+			e.tree.Set(naming.Neg())
+		}
+		return
+	}
+	if err == nil && file == e.file && text == e.text && e.failed == "" {
+		return
+	}
+	var lines []line
+	if err == nil {
+		lines, err = parse(file, text)
+	}
+	if err != nil {
+		e.fail(err)
+		return
+	}
+	mended := e.failed != ""
+	e.failed, e.text = "", text
+	if e.file == file && !mended {
+		e.addrs.set(lines)
+		return
+	}
+	if e.file != file {
+		e.unbind()
+		e.file, e.text, e.addrs = file, text, newAddrs(n.dns)
+	}
+	e.addrs.set(lines)
+	e.tree.Set(naming.BoundLeaf(&naming.Bound{
+		ID: n.prefix.Append(e.path[:used]...), Residual: e.path[used:], Addrs: e.addrs,
+	}))
+}
+
+// fail keeps what was there and says why, once for each reason.
+func (e *entry) fail(err error) {
+	if e.failed == err.Error() {
+		return
+	}
+	e.failed = err.Error()
+	if e.addrs != nil {
+		e.addrs.Fail(err)
+	}
+	e.tree.Fail(err)
+}
+
+func (e *entry) unbind() {
+	if e.addrs != nil {
+		e.addrs.close()
+	}
+	e.file, e.addrs, e.text, e.failed = "", nil, "", ""
+}
+
+func (e *entry) close() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.closed = true
+	e.unbind()
+}
+
+// find returns the file a path names, the number of elements it used and its text; file is "" where there is none.
+func (n *Namer) find(p dtab.Path) (file string, used int, text string, err error) {
+	dir := n.root
+	for i, part := range p {
+		// Elements are bytes that a request may have chosen: only plain file names are looked for, and no hidden ones.
+		if part == "" || part[0] == '.' || strings.ContainsAny(part, "/\x00") || len(part) > 255 {
+			return "", 0, "", nil
+		}
+		dir = filepath.Join(dir, part)
+		info, err := os.Stat(dir)
+		switch {
+		case errors.Is(err, iofs.ErrNotExist):
+			return "", 0, "", nil
+		case err != nil:
+			return "", 0, "", err
+		case info.IsDir():
+			continue
+		case !info.Mode().IsRegular():
+			return "", 0, "", fmt.Errorf("%s: expected a regular file", dir)
+		}
+		text, err := readFile(dir)
+		if errors.Is(err, iofs.ErrNotExist) {
+			return "", 0, "", nil
+		}
+		return dir, i + 1, text, err
+	}
+	return "", 0, "", nil
+}
+
+func readFile(name string) (string, error) {
+	// Not blocking, for the case that a pipe took the file's place since it was looked at.
+	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close() //nolint:errcheck // read only
+	if info, err := f.Stat(); err == nil && !info.Mode().IsRegular() {
+		return "", fmt.Errorf("%s: expected a regular file", name)
+	}
+	text, err := io.ReadAll(io.LimitReader(f, MaxFileBytes+1))
+	if err == nil && len(text) > MaxFileBytes {
+		err = fmt.Errorf("%s: longer than %d bytes", name, MaxFileBytes)
+	}
+	return string(text), err
+}

@@ -1,0 +1,213 @@
+package route
+
+import (
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/fairlead/fairlead/proxy/balance/p2c"
+	"github.com/fairlead/fairlead/proxy/dtab"
+	"github.com/fairlead/fairlead/proxy/naming"
+	"github.com/fairlead/fairlead/proxy/telemetry"
+)
+
+// client serves one bound name: its balancer and what it holds. Clients are shared by every name that binds to them.
+type client struct {
+	id       dtab.Path
+	balancer *p2c.Balancer
+	scope    telemetry.Scope
+	metrics  requestMetrics
+
+	// ready is set, and readied closed, once the endpoints were told for the first time.
+	ready   atomic.Bool
+	readied chan struct{}
+
+	// users and released (in ticks) are guarded by Router.mu.
+	users    int
+	released int64
+
+	attaching sync.Mutex // guards sources, addrs and stop
+	// sources counts the leaves in use by the live set they came with. The same bound name may come with several: one for each
+	// answer of a namer.
+	sources map[naming.Live[naming.Addrs]]int
+	// addrs is the one that feeds the balancer: one of sources, or the last there was.
+	addrs  naming.Live[naming.Addrs]
+	stop   func()
+	closed bool
+
+	updating sync.Mutex // makes updates of the balancer one at a time
+}
+
+// acquireClient returns the client of a bound name for one more leaf.
+func (r *Router) acquireClient(b *naming.Bound) (*client, *Error) {
+	key := b.ID.String()
+	r.mu.Lock()
+	c := r.clients[key]
+	var idle *client
+	if c == nil {
+		if len(r.clients) >= r.maxClients {
+			idle = r.evictClient()
+		}
+		if len(r.clients) >= r.maxClients {
+			r.mu.Unlock()
+			r.stats.refused.Incr(0)
+			return nil, &Error{ReasonTooManyClients, "as many bound names as this proxy keeps are in use; refused " + key}
+		}
+		c = r.newClient(b.ID, key)
+		r.clients[key] = c
+	}
+	c.users++
+	r.mu.Unlock()
+	if idle != nil {
+		idle.close()
+	}
+	c.attach(b.Addrs)
+	return c, nil
+}
+
+// evictClient removes the client that nothing has led to for longest, if there is one. A client is left alone for a moment after its
+// last name: requests that chose it before may not have picked an endpoint yet. r.mu is held.
+func (r *Router) evictClient() *client {
+	var victim *client
+	key, now := "", r.now.Load()
+	for id, c := range r.clients {
+		if c.users == 0 && now-c.released > 1 && (victim == nil || c.released < victim.released) {
+			victim, key = c, id
+		}
+	}
+	if victim != nil {
+		r.forget(key, victim)
+	}
+	return victim
+}
+
+// forget removes a client, which is then to be closed. r.mu is held. Its metrics go now: a client that comes to the same name later
+// has its own in the same place.
+func (r *Router) forget(key string, c *client) {
+	delete(r.clients, key)
+	c.scope.Close()
+}
+
+func (r *Router) newClient(id dtab.Path, key string) *client {
+	c := &client{
+		id: id, readied: make(chan struct{}), sources: make(map[naming.Live[naming.Addrs]]int),
+		scope: r.options.Scope.Scope("client", label(id)),
+	}
+	c.balancer = p2c.New(p2c.Options{
+		NewConns:   func(e naming.Endpoint) any { return r.options.NewConns(id, e) },
+		CloseConns: r.options.CloseConns,
+	})
+	c.metrics = newRequestMetrics(c.scope)
+	lb := c.scope.Scope("loadbalancer")
+	lb.GaugeFunc("size", func() float64 { return float64(len(c.balancer.Nodes())) })
+	lb.GaugeFunc("available", func() float64 { return float64(c.balancer.Available()) })
+	return c
+}
+
+func (r *Router) releaseClient(c *client, addrs naming.Live[naming.Addrs]) {
+	c.detach(addrs)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c.users--
+	c.released = r.now.Load()
+}
+
+// attach adds a leaf that came with addrs, and makes addrs what feeds the balancer if it is new. The balancer's nodes stay.
+func (c *client) attach(addrs naming.Live[naming.Addrs]) {
+	c.attaching.Lock()
+	defer c.attaching.Unlock()
+	if c.sources[addrs]++; c.sources[addrs] == 1 {
+		c.follow(addrs)
+	}
+}
+
+// detach takes a leaf away. A live set whose last leaf went may stand still from now on, so that another in use takes its place;
+// where there is none, nothing leads to this client.
+func (c *client) detach(addrs naming.Live[naming.Addrs]) {
+	c.attaching.Lock()
+	defer c.attaching.Unlock()
+	if c.sources[addrs]--; c.sources[addrs] > 0 {
+		return
+	}
+	delete(c.sources, addrs)
+	if c.addrs != addrs {
+		return
+	}
+	for other := range c.sources {
+		c.follow(other)
+		return
+	}
+}
+
+// follow makes addrs what feeds the balancer. attaching is held.
+func (c *client) follow(addrs naming.Live[naming.Addrs]) {
+	if c.addrs == addrs || c.closed {
+		return
+	}
+	if c.stop != nil {
+		c.stop()
+	}
+	c.addrs = addrs
+	// Once here, so that a request that follows finds endpoints that are known already.
+	c.update(addrs.Load())
+	c.stop = naming.Watch(addrs, c.update)
+}
+
+// update gives the balancer its endpoints. A set that cannot be told keeps the last one.
+func (c *client) update(a naming.Addrs, s naming.State, _ error) {
+	if s == naming.Pending || s == naming.Failed && c.ready.Load() {
+		return
+	}
+	c.updating.Lock()
+	defer c.updating.Unlock()
+	c.balancer.Update(a.Endpoints)
+	if !c.ready.Swap(true) {
+		close(c.readied)
+	}
+}
+
+func (c *client) close() {
+	c.attaching.Lock()
+	defer c.attaching.Unlock()
+	c.closed = true
+	if c.stop != nil {
+		c.stop()
+	}
+	c.updating.Lock()
+	defer c.updating.Unlock()
+	c.balancer.Close()
+}
+
+// label is how metrics show a path: as Linkerd does, without the first slash.
+func label(p dtab.Path) string { return strings.TrimPrefix(p.String(), "/") }
+
+// service is one logical name with what is shared by all its override variants.
+type service struct {
+	path    dtab.Path
+	scope   telemetry.Scope
+	metrics requestMetrics
+	users   int // guarded by Router.mu
+}
+
+func (r *Router) acquireService(p dtab.Path) *service {
+	key := p.String()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.services[key]
+	if s == nil {
+		scope := r.options.Scope.Scope("service", label(p))
+		s = &service{path: p, scope: scope, metrics: newRequestMetrics(scope)}
+		r.services[key] = s
+	}
+	s.users++
+	return s
+}
+
+func (r *Router) releaseService(s *service) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if s.users--; s.users == 0 {
+		delete(r.services, s.path.String())
+		s.scope.Close()
+	}
+}

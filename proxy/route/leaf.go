@@ -1,0 +1,152 @@
+package route
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/fairlead/fairlead/proxy/balance"
+	"github.com/fairlead/fairlead/proxy/dtab"
+	"github.com/fairlead/fairlead/proxy/naming"
+	"github.com/fairlead/fairlead/proxy/resilience/classify"
+	"github.com/fairlead/fairlead/proxy/telemetry"
+)
+
+// Leaf is where one request goes: a client, reached from one name by one rule. It is immutable and shared by all such requests.
+type Leaf struct {
+	router      *Router
+	service     *service
+	client      *client
+	addrs       naming.Live[naming.Addrs]
+	headers     []byte
+	total       time.Duration
+	attempt     time.Duration
+	destination *destination
+}
+
+// DestinationKey is a leaf of a rule of a Dtab object: what traffic is attributed to.
+type DestinationKey struct {
+	// Object is namespace/name, Index the position of the rule.
+	Object string
+	Index  int
+	// Path is the leaf with what the rule appended to it.
+	Path string
+}
+
+type destination struct {
+	key      DestinationKey
+	requests atomic.Int64
+	users    int // guarded by Router.mu
+}
+
+// leaf makes the leaf of one bound name.
+func (n *Name) leaf(t naming.Tree) (*Leaf, *Error) {
+	c, err := n.router.acquireClient(t.Bound)
+	if err != nil {
+		return nil, err
+	}
+	cfg := n.router.settings.Load().router
+	l := &Leaf{
+		router: n.router, service: n.service, client: c, addrs: t.Bound.Addrs,
+		total:   cfg.ServiceFor(n.service.path).TotalTimeout,
+		attempt: cfg.ClientFor(t.Bound.ID).AttemptTimeout,
+	}
+	l.headers = appendHeader(l.headers, "l5d-dst-service", n.service.path)
+	l.headers = appendHeader(l.headers, "l5d-dst-client", t.Bound.ID)
+	if len(t.Bound.Residual) > 0 {
+		l.headers = appendHeader(l.headers, "l5d-dst-residual", t.Bound.Residual)
+	}
+	if len(n.local) > 0 {
+		l.headers = append(append(append(l.headers, "l5d-ctx-dtab: "...), n.local.String()...), "\r\n"...)
+	}
+	if t.Source.Object != "" && t.Source.Object != naming.LocalObject {
+		l.destination = n.router.acquireDestination(DestinationKey{t.Source.Object, t.Source.Index, t.Path.String()})
+	}
+	return l, nil
+}
+
+func appendHeader(dst []byte, name string, p dtab.Path) []byte {
+	dst = append(dst, name...)
+	dst = append(dst, ": "...)
+	dst = append(dst, p.String()...)
+	return append(dst, "\r\n"...)
+}
+
+func (l *Leaf) release() {
+	l.router.releaseClient(l.client, l.addrs)
+	if l.destination != nil {
+		l.router.releaseDestination(l.destination)
+	}
+}
+
+func (r *Router) acquireDestination(key DestinationKey) *destination {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	d := r.destinations[key]
+	if d == nil {
+		d = &destination{key: key}
+		r.destinations[key] = d
+	}
+	d.users++
+	return d
+}
+
+// releaseDestination keeps what nothing leads to any more for the next report, as long as there is room.
+func (r *Router) releaseDestination(d *destination) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if d.users--; d.users == 0 && len(r.destinations) > r.maxDestinations {
+		delete(r.destinations, d.key)
+	}
+}
+
+// Pick returns an endpoint that is not among tried; the caller owes its Done.
+func (l *Leaf) Pick(shard uint32, tried []*balance.Node) (*balance.Node, error) {
+	return l.client.balancer.Pick(shard, tried)
+}
+
+// AppendHeaders appends the l5d-dst-* header lines.
+func (l *Leaf) AppendHeaders(dst []byte) []byte { return append(dst, l.headers...) }
+
+// Timeouts returns the limits until the response begins, for all attempts and for each; 0 means none.
+func (l *Leaf) Timeouts() (total, attempt time.Duration) { return l.total, l.attempt }
+
+// Record counts one request that ended.
+func (l *Leaf) Record(shard uint32, class classify.Class, reason string, latency time.Duration, retries int) {
+	l.service.metrics.record(shard, class, reason, latency, retries)
+	l.client.metrics.record(shard, class, reason, latency, retries)
+	if l.destination != nil {
+		l.destination.requests.Add(1)
+	}
+}
+
+// requestMetrics are the metrics of a service or a client, as Linkerd names them.
+type requestMetrics struct {
+	scope                                 telemetry.Scope
+	requests, success, failures, requeues *telemetry.Counter
+	latency                               *telemetry.Histogram
+}
+
+func newRequestMetrics(s telemetry.Scope) requestMetrics {
+	return requestMetrics{
+		scope: s, requests: s.Counter("requests"), success: s.Counter("success"), failures: s.Counter("failures"),
+		requeues: s.Scope("retries").Counter("requeues"), latency: s.Histogram("request_latency_ms"),
+	}
+}
+
+func (m *requestMetrics) record(shard uint32, class classify.Class, reason string, latency time.Duration, retries int) {
+	m.requests.Incr(shard)
+	switch class {
+	case classify.Success:
+		m.success.Incr(shard)
+	case classify.Failure, classify.Retryable:
+		m.failures.Incr(shard)
+		if reason != "" {
+			// Failures are rare and reasons few: this one look-up by name is worth a label.
+			m.scope.Scope("failures").Counter(reason).Incr(shard)
+		}
+	}
+	if retries > 0 {
+		m.requeues.Add(shard, uint64(retries))
+	}
+	m.latency.AddDuration(shard, latency)
+}

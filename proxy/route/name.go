@@ -1,0 +1,239 @@
+package route
+
+import (
+	"math/rand/v2"
+	"sort"
+	"sync/atomic"
+	"time"
+
+	"github.com/fairlead/fairlead/proxy/dtab"
+	"github.com/fairlead/fairlead/proxy/naming"
+)
+
+// Reasons why a name leads nowhere.
+const (
+	ReasonNoBinding      = "no-binding"
+	ReasonBindingFailed  = "binding-failed"
+	ReasonBindingError   = "binding-error"
+	ReasonBindingTimeout = "binding-timeout"
+	ReasonEmpty          = "empty-binding"
+	ReasonTooManyClients = "too-many-clients"
+)
+
+// Error is why a name leads nowhere. Reason is a stable token, Message is for people.
+type Error struct {
+	Reason  string
+	Message string
+}
+
+// Error implements error.
+func (e *Error) Error() string { return e.Reason + ": " + e.Message }
+
+// Name is one name that requests ask for, bound and kept up to date.
+type Name struct {
+	router  *Router
+	key     string
+	path    dtab.Path
+	current atomic.Pointer[distribution]
+	// service and bound are there once started is closed; service is also there in build.
+	service *service
+	// local holds the rules the requests brought with them; they travel on as l5d-ctx-dtab.
+	local   dtab.Dtab
+	bound   *naming.Name
+	started chan struct{}
+	// used is when the name was last asked for, in ticks.
+	used atomic.Int64
+}
+
+// distribution is what a bound tree comes to for requests: leaves with the share of each. It is immutable.
+type distribution struct {
+	leaves []*Leaf
+	// cumulative shares of leaves; nil where there is one leaf.
+	cumulative []float64
+	// err says why there is no leaf.
+	err *Error
+	// pending means that no namer has answered yet.
+	pending bool
+	// replaced is closed when another distribution takes the place of this one.
+	replaced chan struct{}
+}
+
+func (n *Name) touch() {
+	if now := n.router.now.Load(); n.used.Load() != now {
+		n.used.Store(now)
+	}
+}
+
+// worth orders names for eviction: those that lead nowhere go first.
+func (n *Name) worth() int64 {
+	if d := n.current.Load(); d.err != nil {
+		return n.used.Load() - int64(IdleTTL/tick)
+	}
+	return n.used.Load()
+}
+
+func (n *Name) isBound() bool {
+	select {
+	case <-n.started:
+		return true
+	default:
+		return false
+	}
+}
+
+func (n *Name) refused() bool {
+	d := n.current.Load()
+	return d.err != nil && d.err.Reason == ReasonTooManyClients
+}
+
+// Path returns the logical name.
+func (n *Name) Path() dtab.Path { return n.path }
+
+// Choose returns the leaf for one request, drawn by weight. It waits up to the binding timeout for a name or an endpoint set that
+// no namer has told yet.
+func (n *Name) Choose() (*Leaf, *Error) {
+	d := n.current.Load()
+	if d.pending || d.unready() {
+		return n.wait()
+	}
+	return d.draw()
+}
+
+func (d *distribution) unready() bool {
+	for _, l := range d.leaves {
+		if l != nil && !l.client.ready.Load() {
+			return true
+		}
+	}
+	return false
+}
+
+func (n *Name) wait() (*Leaf, *Error) {
+	timeout := n.router.settings.Load().bindingTimeout
+	deadline := time.NewTimer(timeout)
+	defer deadline.Stop()
+	for {
+		d := n.current.Load()
+		leaf, err := (*Leaf)(nil), (*Error)(nil)
+		var ready <-chan struct{}
+		if !d.pending {
+			if leaf, err = d.draw(); err != nil || leaf.client.ready.Load() {
+				return leaf, err
+			}
+			ready = leaf.client.readied
+		}
+		select {
+		case <-d.replaced:
+		case <-ready:
+			return leaf, nil
+		case <-deadline.C:
+			return nil, &Error{ReasonBindingTimeout, "exceeded " + timeout.String() + " binding timeout while resolving name: " + n.Path().String()}
+		}
+	}
+}
+
+func (d *distribution) draw() (*Leaf, *Error) {
+	if d.err != nil {
+		return nil, d.err
+	}
+	i := 0
+	if d.cumulative != nil {
+		x := rand.Float64() * d.cumulative[len(d.cumulative)-1]
+		i = min(sort.Search(len(d.cumulative), func(i int) bool { return d.cumulative[i] > x }), len(d.leaves)-1)
+	}
+	if d.leaves[i] == nil {
+		return nil, errEmpty
+	}
+	return d.leaves[i], nil
+}
+
+var errEmpty = &Error{ReasonEmpty, "the rules send this share of the requests to nothing ($)"}
+
+// build makes the distribution of a new tree. It is called by one goroutine at a time.
+func (n *Name) build(t naming.Tree, s naming.State, err error) {
+	d := &distribution{replaced: make(chan struct{})}
+	switch {
+	case s == naming.Pending:
+		d.pending = true
+	case s == naming.Failed && t.Kind == dtab.Leaf && t.Bound == nil:
+		d.err = &Error{ReasonBindingError, err.Error()}
+	default:
+		d.add(n, t, 1)
+		d.finish(n)
+	}
+	old := n.current.Swap(d)
+	close(old.replaced)
+	n.release(old)
+}
+
+// add collects the leaves below t, whose share is share. All weights zero means equal shares.
+func (d *distribution) add(n *Name, t naming.Tree, share float64) {
+	switch t.Kind {
+	case dtab.Leaf:
+		leaf, err := n.leaf(t)
+		if err != nil {
+			d.err = err
+			return
+		}
+		d.append(leaf, share)
+	case dtab.Empty:
+		d.append(nil, share)
+	case dtab.Fail:
+		d.err = &Error{ReasonBindingFailed, "the rules stop " + n.service.path.String() + " (!)"}
+	case dtab.Neg:
+		d.err = &Error{ReasonNoBinding, "no rule leads " + n.service.path.String() + " to a name that exists"}
+	case dtab.Union:
+		total := 0.0
+		for _, b := range t.Branches {
+			total += b.Weight
+		}
+		for _, b := range t.Branches {
+			part := 1 / float64(len(t.Branches))
+			if total > 0 {
+				part = b.Weight / total
+			}
+			d.add(n, b.Tree, share*part)
+		}
+	}
+}
+
+func (d *distribution) append(l *Leaf, share float64) {
+	if share == 0 && len(d.leaves) > 0 {
+		if l != nil {
+			l.release()
+		}
+		return
+	}
+	sum := share
+	if len(d.cumulative) > 0 {
+		sum += d.cumulative[len(d.cumulative)-1]
+	}
+	d.leaves = append(d.leaves, l)
+	d.cumulative = append(d.cumulative, sum)
+}
+
+func (d *distribution) finish(n *Name) {
+	if d.err != nil {
+		n.release(d)
+		d.leaves, d.cumulative = nil, nil
+		return
+	}
+	if len(d.leaves) == 1 {
+		d.cumulative = nil
+	}
+}
+
+func (n *Name) release(d *distribution) {
+	for _, l := range d.leaves {
+		if l != nil {
+			l.release()
+		}
+	}
+}
+
+func (n *Name) close() {
+	<-n.started
+	n.bound.Close()
+	n.release(n.current.Load())
+	n.router.releaseService(n.service)
+}

@@ -1,0 +1,82 @@
+package route
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/fairlead/fairlead/proxy/dtab"
+	"github.com/fairlead/fairlead/proxy/naming"
+)
+
+// ClientView is one client as the admin page and the reports show it.
+type ClientView struct {
+	ID        string         `json:"id"`
+	Endpoints []EndpointView `json:"endpoints"`
+	Available int            `json:"available"`
+	// InUse is false for a client that no rule leads to any more.
+	InUse bool `json:"inUse"`
+}
+
+// EndpointView is one endpoint of a client.
+type EndpointView struct {
+	Addr    string  `json:"addr"`
+	Node    string  `json:"node,omitempty"`
+	Zone    string  `json:"zone,omitempty"`
+	Weight  float64 `json:"weight"`
+	Serving bool    `json:"serving"`
+	Pending int64   `json:"pending"`
+}
+
+// Clients returns all clients, sorted by name.
+func (r *Router) Clients() []ClientView {
+	r.mu.Lock()
+	out := make([]ClientView, 0, len(r.clients))
+	balancers := make([]*client, 0, len(r.clients))
+	for id, c := range r.clients {
+		out = append(out, ClientView{ID: id, InUse: c.users > 0})
+		balancers = append(balancers, c)
+	}
+	r.mu.Unlock()
+	for i, c := range balancers {
+		for _, n := range c.balancer.Nodes() {
+			out[i].Endpoints = append(out[i].Endpoints, EndpointView{
+				Addr: n.Endpoint.Addr.String(), Node: n.Endpoint.Node, Zone: n.Endpoint.Zone,
+				Weight: n.Endpoint.Weight, Serving: n.Endpoint.Serving, Pending: n.Pending(),
+			})
+		}
+		out[i].Available = c.balancer.Available()
+	}
+	slices.SortFunc(out, func(a, b ClientView) int { return strings.Compare(a.ID, b.ID) })
+	return out
+}
+
+// Names returns the logical names kept bound, sorted.
+func (r *Router) Names() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := make([]string, 0, len(r.services))
+	for name := range r.services {
+		out = append(out, name)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// Requests returns how many requests each destination had since it was first used, and forgets those that nothing leads to.
+func (r *Router) Requests() map[DestinationKey]int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := make(map[DestinationKey]int64, len(r.destinations))
+	for key, d := range r.destinations {
+		out[key] = d.requests.Load()
+		if d.users == 0 {
+			delete(r.destinations, key)
+		}
+	}
+	return out
+}
+
+// Follow keeps a path bound that no request asked for, under the router's rules, until the name is closed.
+func (r *Router) Follow(p dtab.Path) *naming.Name {
+	return r.interpreter.Bind(p, nil, func(naming.Tree, naming.State, error) {})
+}

@@ -1,0 +1,386 @@
+package conformance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/fairlead/fairlead/proxy/dtab"
+	"github.com/fairlead/fairlead/proxy/naming"
+	"github.com/fairlead/fairlead/proxy/naming/dns"
+	rewriting "github.com/fairlead/fairlead/proxy/naming/rewrite"
+	utilities "github.com/fairlead/fairlead/proxy/naming/utility"
+)
+
+// What the proxy serves by is held to the same cases as the reference evaluator, and to the reference evaluator itself.
+
+// knownUtilities are the names below /$/ that the proxy has. It calls all others unknown, which the specification allows only for names
+// that Linkerd does not have: such a case is held to that answer until its name comes.
+var knownUtilities = []string{"inet", "nil", "fail", "io.buoyant.http.domainToPathPfx"}
+
+// existing is the namer of /#: of the names that exist, and of nothing else.
+type existing []dtab.Path
+
+func (e existing) lookup(p dtab.Path) naming.Live[naming.Tree] {
+	whole := dtab.Path{"#"}.Append(p...)
+	for _, id := range e {
+		if whole.HasPrefix(id) {
+			return naming.Fixed(naming.BoundLeaf(&naming.Bound{
+				ID: id, Residual: whole[len(id):], Addrs: naming.Fixed(naming.Addrs{}),
+			}))
+		}
+	}
+	return naming.Fixed(naming.Neg())
+}
+
+// namerFunc is a namer by its Lookup. It is used by pointer, because namers are compared.
+type namerFunc struct {
+	lookup func(dtab.Path) naming.Live[naming.Tree]
+}
+
+func (n *namerFunc) Lookup(p dtab.Path) naming.Live[naming.Tree] { return n.lookup(p) }
+
+// mountsOf returns the namers of a case.
+func mountsOf(t *testing.T, names []string, given []givenNamer) []naming.Mount {
+	t.Helper()
+	resolver := dns.New(func(context.Context, string) ([]netip.Addr, error) { return nil, nil })
+	t.Cleanup(resolver.Close)
+	var ids existing
+	for _, s := range names {
+		ids = append(ids, must(t, dtab.ParsePath, s))
+	}
+	mounts := append(utilities.Mounts(&utilities.Inet{Resolver: resolver}), naming.Mount{
+		Prefix: dtab.Path{"#"}, Namer: &namerFunc{ids.lookup},
+	})
+	for _, g := range given {
+		prefix := must(t, dtab.ParsePath, "/#/"+strings.TrimPrefix(strings.TrimPrefix(g.Prefix, "/#"), "/"))
+		var namer naming.Namer = &namerFunc{func(p dtab.Path) naming.Live[naming.Tree] {
+			v := naming.NewVar[naming.Tree]()
+			v.Fail(fmt.Errorf("error naming %s", prefix.Append(p...)))
+			return v
+		}}
+		if g.Kind == "io.l5d.rewrite" {
+			r, err := rewriting.New(g.Pattern, g.Name, false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			namer = r
+		}
+		mounts = append(mounts, naming.Mount{Prefix: prefix, Namer: namer})
+	}
+	return mounts
+}
+
+// served is what the proxy makes of a name.
+type served struct {
+	tree     dtab.Tree
+	residual map[string]dtab.Path
+	err      error
+}
+
+// serve binds one name as the proxy does.
+func serve(base dtab.Dtab, local dtab.Dtab, p dtab.Path, mounts []naming.Mount) served {
+	in := naming.NewInterpreter()
+	in.Set(dtab.Compile(base), mounts, time.Minute)
+	name := in.Bind(p, local, func(naming.Tree, naming.State, error) {})
+	defer name.Close()
+	tree, _, err := name.Load()
+	s := served{err: err, residual: make(map[string]dtab.Path)}
+	if err == nil {
+		s.tree = s.shown(tree)
+	}
+	return s
+}
+
+// shown returns the tree with the bound names in place of the leaves.
+func (s *served) shown(t naming.Tree) dtab.Tree {
+	out := dtab.Tree{Kind: t.Kind}
+	if t.Kind == dtab.Leaf {
+		out.Path = t.Bound.ID
+		s.residual[t.Bound.ID.String()] = t.Bound.Residual
+	}
+	for _, b := range t.Branches {
+		out.Branches = append(out.Branches, dtab.Weighted{Weight: b.Weight, Tree: s.shown(b.Tree)})
+	}
+	return out
+}
+
+// String returns the form of the cases.
+func (s served) String() string {
+	var rule *naming.RuleError
+	switch {
+	case s.err == nil:
+		return s.tree.String()
+	case errors.Is(s.err, naming.ErrMaxDepth):
+		return "error:" + errMaxDepth.Error()
+	case errors.As(s.err, &rule) && !errors.Is(s.err, naming.ErrMaxLookups):
+		return "error:" + errUnknownNamer.Error()
+	}
+	return "error:" + s.err.Error()
+}
+
+// expressible reports whether the proxy has every /$/ name that the case speaks of.
+func (c dtabCase) expressible() bool {
+	for _, text := range []string{c.Dtab, c.Base, c.Path, c.UserHeader, c.CtxHeader} {
+		for _, after := range strings.Split(text, "/$/")[1:] {
+			name := after[:strings.IndexFunc(after+" ", func(r rune) bool { return strings.ContainsRune("/ ;|&)\n", r) })]
+			known := name == "no.such.namer" || name == "com.example.NoSuch"
+			for _, u := range knownUtilities {
+				known = known || u == name
+			}
+			if !known {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// Every case of a delegation that the proxy can express gives what the case says; no case of "bind" is left out.
+func TestServedCases(t *testing.T) {
+	left := map[string]int{}
+	for _, c := range readCases(t) {
+		switch c.Kind {
+		case "bind", "override":
+			t.Run(c.Name, func(t *testing.T) { servedBind(t, c) })
+		case "namer":
+			t.Run(c.Name, func(t *testing.T) { servedNamer(t, c) })
+		case "rewrite":
+			t.Run(c.Name, func(t *testing.T) { servedRewrite(t, c) })
+		case "pathmatch":
+			t.Run(c.Name, func(t *testing.T) { servedMatch(t, c) })
+		case "eval":
+			t.Run(c.Name, func(t *testing.T) { servedEval(t, c) })
+		case "delegate":
+			t.Run(c.Name, func(t *testing.T) { servedDelegate(t, c) })
+		default:
+			left[c.Kind]++
+		}
+	}
+	for kind := range left {
+		if strings.HasPrefix(kind, "bind") {
+			t.Errorf("kind %s is not run", kind)
+		}
+	}
+}
+
+func servedBind(t *testing.T, c dtabCase) {
+	base, local := must(t, dtab.Parse, c.Dtab), dtab.Dtab(nil)
+	if c.Kind == "override" {
+		base = must(t, dtab.Parse, c.Base)
+		local = must(t, dtab.Parse, c.CtxHeader).Concat(must(t, dtab.Parse, c.UserHeader))
+	}
+	got := serve(base, local, must(t, dtab.ParsePath, c.Path), mountsOf(t, c.Bound, c.Given.Namers))
+	if !c.expressible() && got.String() != c.expected(t) {
+		same(t, "a name that is not known yet", got.String(), "error:"+errUnknownNamer.Error())
+		return
+	}
+	same(t, "bound tree", got.String(), c.expected(t))
+	for id, residual := range decode[map[string]string](t, c.Residual) {
+		same(t, "residual of "+id, got.residual[id].String(), residual)
+	}
+}
+
+func servedNamer(t *testing.T, c dtabCase) {
+	p := must(t, dtab.ParsePath, c.Path)
+	if !c.expressible() {
+		same(t, "a name that is not known yet", serve(nil, nil, p, mountsOf(t, nil, nil)).String(), "error:"+errUnknownNamer.Error())
+		return
+	}
+	// What a rewriting namer answers re-enters the dtab: a namer of everything outside /$ shows what came.
+	var all namerFunc
+	all.lookup = func(p dtab.Path) naming.Live[naming.Tree] {
+		if len(p) == 0 || p[0] == "$" || c.expected(t) == "~" {
+			return naming.Fixed(naming.Neg())
+		}
+		return naming.Fixed(naming.BoundLeaf(&naming.Bound{ID: p, Addrs: naming.Fixed(naming.Addrs{})}))
+	}
+	mounts := append([]naming.Mount{{Namer: &all}}, mountsOf(t, nil, nil)...)
+	got := serve(nil, nil, p, mounts)
+	same(t, "answer", got.String(), c.expected(t))
+	if want := decode[string](t, c.Residual); want != "" {
+		same(t, "residual", got.residual[c.expected(t)].String(), want)
+	}
+}
+
+func servedRewrite(t *testing.T, c dtabCase) {
+	n, err := rewriting.New(c.Pattern, c.Template, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tree, _, _ := n.Lookup(must(t, dtab.ParsePath, c.Path)).Load()
+	same(t, "answer", dtab.Tree{Kind: tree.Kind, Path: tree.Path}.String(), c.expected(t))
+}
+
+// servedMatch asks for each variable of a pattern by a name made of it alone.
+func servedMatch(t *testing.T, c dtabCase) {
+	want := decode[map[string]string](t, c.Expect)
+	name := "/matched"
+	for v := range want {
+		name += "/{" + v + "}"
+	}
+	n, err := rewriting.New(c.Pattern, name, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tree, _, _ := n.Lookup(must(t, dtab.ParsePath, c.Path)).Load()
+	if (tree.Kind == dtab.Leaf) != (want != nil) {
+		t.Fatalf("%s is %s, want match: %v", c.Path, tree.Kind, want != nil)
+	}
+	for i, v := range strings.Split(name, "/")[2:] {
+		same(t, v, tree.Path[i+1], want[strings.Trim(v, "{}")])
+	}
+}
+
+// servedEval takes each leaf for a name that exists and has itself as its endpoint.
+func servedEval(t *testing.T, c dtabCase) {
+	d := dtab.Dtab{{Prefix: must(t, dtab.ParsePrefix, "/svc"), Dst: must(t, dtab.ParseTree, c.Dtab)}}
+	all := &namerFunc{func(p dtab.Path) naming.Live[naming.Tree] {
+		if p[0] == "svc" {
+			return naming.Fixed(naming.Neg())
+		}
+		return naming.Fixed(naming.BoundLeaf(&naming.Bound{ID: p, Addrs: naming.Fixed(naming.Addrs{})}))
+	}}
+	got := serve(d, nil, dtab.Path{"svc"}, []naming.Mount{{Namer: all}})
+	if got.err != nil {
+		t.Fatal(got.err)
+	}
+	want := decode[[]string](t, c.Expect)
+	shares := make(map[string]float64)
+	spread(got.tree, 1, shares)
+	delete(shares, "$")
+	leads := got.tree.Kind != dtab.Neg && got.tree.Kind != dtab.Fail
+	if leads != (want != nil) || leads && len(shares) != len(want) {
+		t.Fatalf("tree %s, want endpoints %v", got.tree, want)
+	}
+	for _, w := range want {
+		if _, ok := shares[w]; !ok {
+			t.Errorf("tree %s leads to %v, want %v", got.tree, shares, want)
+		}
+	}
+}
+
+// servedDelegate compares where the playground's tree ends with what is served: the shown tree itself is the admin page's.
+func servedDelegate(t *testing.T, c dtabCase) {
+	d, p := must(t, dtab.Parse, c.Dtab), must(t, dtab.ParsePath, c.Path)
+	checkServed(t, &oracle{dtab: d, bound: c.Bound, given: c.Given.Namers}, p, mountsOf(t, c.Bound, c.Given.Namers))
+}
+
+// checkServed compares the proxy's answer with the reference evaluator's, and reports whether both bound the name.
+func checkServed(t *testing.T, o *oracle, p dtab.Path, mounts []naming.Mount) (compared bool) {
+	t.Helper()
+	o.maxVisits = 2 * naming.MaxLookups
+	tree, err := o.bind(p, 0)
+	got := serve(o.dtab, nil, p, mounts)
+	switch visits := len(o.visits); {
+	case visits >= o.maxVisits:
+		if !errors.Is(got.err, naming.ErrMaxLookups) {
+			t.Errorf("%s by %s: %s, want the error of too many lookups", p, o.dtab, got)
+		}
+		return true
+	case visits > naming.MaxLookups/2:
+		return false // the two do not count alike
+	}
+	want := tree.String()
+	if err != nil {
+		want = "error:" + err.Error()
+	}
+	if s := got.String(); s != want && !(err != nil && got.err != nil && strings.HasSuffix(s, want[len("error:"):])) {
+		t.Errorf("%s by %s:\n got %s\nwant %s", p, o.dtab, s, want)
+		return true
+	}
+	if err == nil {
+		for id := range got.residual {
+			same(t, "residual of "+id, got.residual[id].String(), o.residual[id].String())
+		}
+	}
+	return true
+}
+
+// Any dtab gives any name what the reference evaluator says.
+func TestServedAsByReference(t *testing.T) {
+	const pairs = 3000
+	random := rand.New(rand.NewPCG(1, 2))
+	given := []givenNamer{
+		{Kind: "error", Prefix: "/#/broken"},
+		{Kind: "io.l5d.rewrite", Prefix: "/#/turn", Pattern: "/{x}/{y}", Name: "/{y}/{x}"},
+	}
+	names := []string{"/#/a", "/#/b/c", "/#/c/a/b"}
+	mounts := mountsOf(t, names, given)
+	compared, wide := 0, 0
+	for range pairs {
+		d := randomDtab(random)
+		p := randomPath(random, 1+random.IntN(3))
+		// Rules that fan out without end take long and are all alike: a few will do.
+		o := &oracle{dtab: d, bound: names, given: given, maxVisits: 300}
+		if _, err := o.bind(p, 0); len(o.visits) >= o.maxVisits && err != nil {
+			if wide++; wide > 5 {
+				continue
+			}
+		}
+		if checkServed(t, &oracle{dtab: d, bound: names, given: given}, p, mounts) {
+			compared++
+		}
+		if t.Failed() {
+			return
+		}
+	}
+	if compared < 2400 {
+		t.Errorf("only %d of %d pairs could be compared", compared, pairs)
+	}
+}
+
+func randomDtab(r *rand.Rand) (d dtab.Dtab) {
+	for i := range r.IntN(7) {
+		var x dtab.Prefix
+		for _, label := range randomPath(r, r.IntN(3)) {
+			x = append(x, dtab.Elem{Label: label, Any: r.IntN(8) == 0})
+		}
+		if len(x) == 0 && r.IntN(4) > 0 {
+			x = dtab.Prefix{{Label: "a"}}
+		}
+		d = append(d, dtab.Dentry{Prefix: x, Dst: randomTree(r, 2), Source: dtab.Source{Index: i}})
+	}
+	return d
+}
+
+func randomTree(r *rand.Rand, depth int) dtab.Tree {
+	kind := dtab.Leaf
+	if n := r.IntN(10); n < 3 && depth > 0 {
+		kind = []dtab.Kind{dtab.Alt, dtab.Union}[r.IntN(2)]
+	} else if n == 9 {
+		kind = []dtab.Kind{dtab.Neg, dtab.Fail, dtab.Empty}[r.IntN(3)]
+	}
+	t := dtab.Tree{Kind: kind}
+	switch kind {
+	case dtab.Leaf:
+		t.Path = randomPath(r, r.IntN(4))
+	case dtab.Alt, dtab.Union:
+		for range 2 + r.IntN(2) {
+			t.Branches = append(t.Branches, dtab.Weighted{Weight: float64(r.IntN(4)), Tree: randomTree(r, depth-1)})
+		}
+	}
+	return t
+}
+
+// randomPath returns a path that often begins as a namer's.
+func randomPath(r *rand.Rand, n int) dtab.Path {
+	fronts := [][]string{
+		{"#"}, {"#", "a"}, {"#", "b", "c"}, {"#", "none"}, {"#", "broken"}, {"#", "turn"},
+		{"$", "nil"}, {"$", "fail"}, {"$", "no.such.namer"}, {"$", "inet", "10.0.0.1", "80"}, {"$", "inet", "8080"}, {"$"},
+		{"$", "io.buoyant.http.domainToPathPfx"},
+	}
+	var p dtab.Path
+	if n > 0 && r.IntN(2) == 0 {
+		p = p.Append(fronts[r.IntN(len(fronts))]...)
+	}
+	for range n {
+		p = p.Append([]string{"a", "b", "c", "d", "a.b"}[r.IntN(5)])
+	}
+	return p
+}
