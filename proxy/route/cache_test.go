@@ -92,6 +92,39 @@ func TestNamesAreBounded(t *testing.T) {
 	}
 }
 
+// TestNamesThatLeadNowhereAreBounded: whoever asks for many names that nobody has costs a bounded amount of memory, no metrics, and no
+// name that exists its place.
+func TestNamesThatLeadNowhereAreBounded(t *testing.T) {
+	h := newHouse(t, "/svc => /#")
+	defer h.Close()
+	h.maxLost = 20
+	for i := range 30 {
+		h.fake.bind(fmt.Sprintf("/web%d", i), endpoint(i))
+		h.leaf(fmt.Sprintf("/svc/web%d", i))
+	}
+	for i := range 500 {
+		h.ids(fmt.Sprintf("/svc/none%d", i), 1)
+	}
+	if lost, all := h.lost.Load(), h.count.Load(); lost != 20 || all != 50 {
+		t.Errorf("%d names lead nowhere of %d kept; want 20 of 50", lost, all)
+	}
+	for i := range 30 {
+		if h.Lookup([]byte(fmt.Sprintf("/svc/web%d", i))) == nil {
+			t.Errorf("web%d lost its place", i)
+		}
+	}
+	if v := h.metric("service/svc/none499/requests"); v != "none" {
+		t.Errorf("a name that nobody has got metrics: %s", v)
+	}
+	h.fake.bind("/none499", endpoint(1))
+	for deadline := time.Now().Add(10 * time.Second); h.lost.Load() != 19; {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d names lead nowhere after one of 20 came to exist", h.lost.Load())
+		}
+	}
+	h.leaf("/svc/none499")
+}
+
 func TestClientsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, "/svc => /#")

@@ -181,12 +181,15 @@ func (c *client) close() {
 // label is how metrics show a path: as Linkerd does, without the first slash.
 func label(p dtab.Path) string { return strings.TrimPrefix(p.String(), "/") }
 
-// service is one logical name with what is shared by all its override variants.
+// service is one logical name with what is shared by all its override variants. It has metrics once it led somewhere: a name that
+// nobody has is counted by the server alone.
 type service struct {
-	path    dtab.Path
+	path dtab.Path
+
+	// Guarded by Router.mu.
+	users   int
 	scope   telemetry.Scope
-	metrics requestMetrics
-	users   int // guarded by Router.mu
+	metrics *requestMetrics
 }
 
 func (r *Router) acquireService(p dtab.Path) *service {
@@ -195,12 +198,23 @@ func (r *Router) acquireService(p dtab.Path) *service {
 	defer r.mu.Unlock()
 	s := r.services[key]
 	if s == nil {
-		scope := r.options.Scope.Scope("service", label(p))
-		s = &service{path: p, scope: scope, metrics: newRequestMetrics(scope)}
+		s = &service{path: p}
 		r.services[key] = s
 	}
 	s.users++
 	return s
+}
+
+// meter returns the metrics of a service that leads somewhere.
+func (r *Router) meter(s *service) *requestMetrics {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if s.metrics == nil {
+		s.scope = r.options.Scope.Scope("service", label(s.path))
+		m := newRequestMetrics(s.scope)
+		s.metrics = &m
+	}
+	return s.metrics
 }
 
 func (r *Router) releaseService(s *service) {
@@ -208,6 +222,8 @@ func (r *Router) releaseService(s *service) {
 	defer r.mu.Unlock()
 	if s.users--; s.users == 0 {
 		delete(r.services, s.path.String())
-		s.scope.Close()
+		if s.scope != nil {
+			s.scope.Close()
+		}
 	}
 }

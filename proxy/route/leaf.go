@@ -15,6 +15,7 @@ import (
 type Leaf struct {
 	router      *Router
 	service     *service
+	metrics     *requestMetrics // of the service
 	client      *client
 	addrs       naming.Live[naming.Addrs]
 	headers     []byte
@@ -46,7 +47,7 @@ func (n *Name) leaf(t naming.Tree) (*Leaf, *Error) {
 	}
 	cfg := n.router.settings.Load().router
 	l := &Leaf{
-		router: n.router, service: n.service, client: c, addrs: t.Bound.Addrs,
+		router: n.router, service: n.service, metrics: n.router.meter(n.service), client: c, addrs: t.Bound.Addrs,
 		total:   cfg.ServiceFor(n.service.path).TotalTimeout,
 		attempt: cfg.ClientFor(t.Bound.ID).AttemptTimeout,
 	}
@@ -112,7 +113,7 @@ func (l *Leaf) Timeouts() (total, attempt time.Duration) { return l.total, l.att
 
 // Record counts one request that ended.
 func (l *Leaf) Record(shard uint32, class classify.Class, reason string, latency time.Duration, retries int) {
-	l.service.metrics.record(shard, class, reason, latency, retries)
+	l.metrics.record(shard, class, reason, latency, retries)
 	l.client.metrics.record(shard, class, reason, latency, retries)
 	if l.destination != nil {
 		l.destination.requests.Add(1)

@@ -66,7 +66,7 @@ func (n *Name) touch() {
 
 // worth orders names for eviction: those that lead nowhere go first.
 func (n *Name) worth() int64 {
-	if d := n.current.Load(); d.err != nil {
+	if n.isLost() {
 		return n.used.Load() - int64(IdleTTL/tick)
 	}
 	return n.used.Load()
@@ -162,9 +162,20 @@ func (n *Name) build(t naming.Tree, s naming.State, err error) {
 		d.finish(n)
 	}
 	old := n.current.Swap(d)
+	switch {
+	case d.lost() && !old.lost():
+		n.router.lost.Add(1)
+	case !d.lost() && old.lost():
+		n.router.lost.Add(-1)
+	}
 	close(old.replaced)
 	n.release(old)
 }
+
+// lost reports whether the rules lead to no endpoint.
+func (d *distribution) lost() bool { return d.err != nil }
+
+func (n *Name) isLost() bool { return n.current.Load().lost() }
 
 // add collects the leaves below t, whose share is share. All weights zero means equal shares.
 func (d *distribution) add(n *Name, t naming.Tree, share float64) {
@@ -234,6 +245,9 @@ func (n *Name) release(d *distribution) {
 func (n *Name) close() {
 	<-n.started
 	n.bound.Close()
+	if n.isLost() {
+		n.router.lost.Add(-1)
+	}
 	n.release(n.current.Load())
 	n.router.releaseService(n.service)
 }
