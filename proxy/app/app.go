@@ -1,0 +1,228 @@
+// Package app assembles the proxy: it is the only package that knows all rooms. It starts them, swaps their configuration and
+// drains them.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+
+	"github.com/fairlead/fairlead/proxy/config"
+	"github.com/fairlead/fairlead/proxy/dtab"
+	"github.com/fairlead/fairlead/proxy/naming"
+	"github.com/fairlead/fairlead/proxy/naming/dns"
+	"github.com/fairlead/fairlead/proxy/telemetry"
+	"github.com/fairlead/fairlead/proxy/transport"
+)
+
+const (
+	// settleTimeout is how long a swap waits for names whose namers have not answered yet.
+	settleTimeout = 10 * time.Second
+	// drainTimeout is how long a listener that left the configuration may finish its requests.
+	drainTimeout = 30 * time.Second
+)
+
+// Options of an App.
+type Options struct {
+	Version string
+	Log     logr.Logger
+	Metrics *telemetry.Tree
+	// Kubernetes makes the io.l5d.k8s namer for a prefix; nil where there is no cluster.
+	Kubernetes func(prefix dtab.Path) naming.Namer
+	// Policy is asked before an address is dialled that no discovery told of; nil allows all.
+	Policy func(netip.AddrPort) error
+	// LogLevel is called with the level a Mesh asks for.
+	LogLevel func(string)
+}
+
+// App is a running proxy. Apply and Shutdown are called by one goroutine at a time.
+type App struct {
+	options Options
+	buffers *transport.Buffers
+	// discovered dials what a namer found in the cluster, guarded all else.
+	discovered, guarded *transport.Pools
+	resolver            *dns.Resolver
+	namers              *namers
+	health              *health
+
+	mu        sync.Mutex // guards what follows
+	config    *config.Config
+	routers   map[string]*router
+	listeners map[netip.AddrPort]*listener
+	draining  sync.WaitGroup
+	quit      chan struct{}
+}
+
+// New returns an App that serves nothing yet. The caller owes one Shutdown.
+func New(o Options) *App {
+	a := &App{
+		options: o, buffers: transport.NewBuffers(),
+		discovered: transport.NewPools(transport.NewDialer(transport.DialOptions{}), transport.PoolOptions{}),
+		guarded:    transport.NewPools(transport.NewDialer(transport.DialOptions{Allow: o.Policy}), transport.PoolOptions{}),
+		resolver:   dns.New(nil),
+		routers:    make(map[string]*router), listeners: make(map[netip.AddrPort]*listener),
+		quit: make(chan struct{}),
+	}
+	a.namers = newNamers(a.resolver, o.Kubernetes)
+	a.health = newHealth(a)
+	return a
+}
+
+// Apply makes cfg what is served: build new, swap, drain old. When it returns nil, no request that begins follows the old rules.
+// An error names what could not be built, and everything stays as it was.
+func (a *App) Apply(ctx context.Context, cfg *config.Config) error {
+	mounts, err := a.namers.mounts(cfg.Mesh.Spec.Namers)
+	if err != nil {
+		return err
+	}
+	opened, err := a.open(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	a.mu.Lock()
+	old := a.config
+	a.config = cfg
+	var fresh []*listener
+	routers := make(map[string]*router, len(cfg.Routers))
+	for i := range cfg.Routers {
+		rc := &cfg.Routers[i]
+		r := a.routers[rc.Name]
+		if r == nil {
+			r = a.newRouter(rc.Name)
+		}
+		routers[rc.Name] = r
+	}
+	gone := a.routers
+	a.routers = routers
+	a.mu.Unlock()
+
+	for i := range cfg.Routers {
+		rc := &cfg.Routers[i]
+		routers[rc.Name].set(rc, mounts)
+		for _, s := range rc.Servers {
+			addr := netip.MustParseAddrPort(s.Addr)
+			if l := opened[addr]; l != nil {
+				l.start(routers[rc.Name], rc)
+				fresh = append(fresh, l)
+			} else {
+				a.listeners[addr].move(routers[rc.Name], rc, s)
+			}
+		}
+	}
+	a.retire(cfg, fresh)
+	for name, r := range gone {
+		if routers[name] == nil {
+			a.draining.Go(func() { r.closeAfter(drainTimeout, a.quit) })
+		}
+	}
+	a.health.follow(cfg, routers)
+	a.namers.keep(cfg.Mesh.Spec.Namers)
+	if a.options.LogLevel != nil {
+		a.options.LogLevel(cfg.Mesh.Spec.Proxy.LogLevel)
+	}
+	a.logSwap(old, cfg)
+	return nil
+}
+
+func (a *App) logSwap(old, cfg *config.Config) {
+	if old != nil && old.Revision == cfg.Revision && old.Mesh.Generation == cfg.Mesh.Generation && old.Mesh.UID == cfg.Mesh.UID {
+		return
+	}
+	dentries := 0
+	for i := range cfg.Routers {
+		dentries += len(cfg.Routers[i].Dtab)
+	}
+	a.options.Log.Info("Serving configuration", "mesh", cfg.Mesh.Namespace+"/"+cfg.Mesh.Name,
+		"generation", cfg.Mesh.Generation, "revision", cfg.Revision, "dtabs", len(cfg.Dtabs), "dentries", dentries)
+}
+
+// open opens the listeners that cfg has and the App has not. On error none stays open.
+func (a *App) open(ctx context.Context, cfg *config.Config) (map[netip.AddrPort]*listener, error) {
+	opened := make(map[netip.AddrPort]*listener)
+	for i := range cfg.Routers {
+		for _, s := range cfg.Routers[i].Servers {
+			addr, err := netip.ParseAddrPort(s.Addr)
+			if err == nil && a.listeners[addr] == nil {
+				var l *listener
+				if l, err = a.listen(ctx, addr, cfg.Routers[i].Name, s); err == nil {
+					opened[addr] = l
+				}
+			}
+			if err != nil {
+				for _, l := range opened {
+					l.tcp.Close()
+				}
+				return nil, fmt.Errorf("router %s: server %s: %w", cfg.Routers[i].Name, s.Addr, err)
+			}
+		}
+	}
+	return opened, nil
+}
+
+// retire drains the listeners that cfg has no more, and takes up the new ones.
+func (a *App) retire(cfg *config.Config, fresh []*listener) {
+	wanted := make(map[netip.AddrPort]bool)
+	for i := range cfg.Routers {
+		for _, s := range cfg.Routers[i].Servers {
+			wanted[netip.MustParseAddrPort(s.Addr)] = true
+		}
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for addr, l := range a.listeners {
+		if !wanted[addr] {
+			delete(a.listeners, addr)
+			a.draining.Go(func() {
+				ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+				defer cancel()
+				_ = l.stop(ctx) // requests that outlive the drain were cut off: the listener counts them
+			})
+		}
+	}
+	for _, l := range fresh {
+		a.listeners[l.addr] = l
+	}
+}
+
+// Config returns what is served, or nil.
+func (a *App) Config() *config.Config {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.config
+}
+
+// Shutdown drains: it stops accepting, lets requests under way end until ctx does, then closes everything.
+func (a *App) Shutdown(ctx context.Context) error {
+	a.mu.Lock()
+	listeners := a.listeners
+	a.listeners = make(map[netip.AddrPort]*listener)
+	a.mu.Unlock()
+	errs := make(chan error, len(listeners))
+	for _, l := range listeners {
+		go func() { errs <- l.stop(ctx) }()
+	}
+	var err error
+	for range listeners {
+		err = errors.Join(err, <-errs)
+	}
+	close(a.quit)
+	a.draining.Wait()
+	a.health.close()
+	a.mu.Lock()
+	routers := a.routers
+	a.routers = make(map[string]*router)
+	a.mu.Unlock()
+	for _, r := range routers {
+		r.close()
+	}
+	a.namers.close()
+	a.resolver.Close()
+	a.discovered.Close()
+	a.guarded.Close()
+	return err
+}

@@ -1,0 +1,129 @@
+package app
+
+import (
+	"context"
+	"net/netip"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/fairlead/fairlead/proxy/config"
+	"github.com/fairlead/fairlead/proxy/protocol/http1"
+	"github.com/fairlead/fairlead/proxy/resilience/classify"
+	"github.com/fairlead/fairlead/proxy/telemetry"
+	"github.com/fairlead/fairlead/proxy/transport"
+)
+
+// listener is one address that is listened on, with the HTTP/1 engine behind it.
+type listener struct {
+	addr   netip.AddrPort
+	tcp    *transport.Listener
+	server *http1.Server
+	scope  telemetry.Scope
+	served sync.WaitGroup
+	app    *App
+}
+
+func (a *App) listen(ctx context.Context, addr netip.AddrPort, router string, s config.Server) (*listener, error) {
+	tcp, err := transport.Listen(ctx, addr, transport.ListenOptions{MaxConns: s.MaxConnections})
+	if err != nil {
+		return nil, err
+	}
+	scope := a.options.Metrics.Scope("rt", router, "server", addr.Addr().String(), strconv.Itoa(int(addr.Port())))
+	l := &listener{addr: addr, tcp: tcp, scope: scope, app: a}
+	scope.GaugeFunc("connections", func() float64 { return float64(tcp.Open.Load()) })
+	scope.GaugeFunc("refused_connections", func() float64 { return float64(tcp.Refused.Load()) })
+	return l, nil
+}
+
+// start serves the listener by a router.
+func (l *listener) start(r *router, rc *config.Router) {
+	l.server = http1.NewServer(http1.Options{
+		Router: r, Observer: newServerMetrics(l.scope), Buffers: l.app.buffers,
+		Log:    l.app.options.Log.WithName("http").WithValues("router", r.name, "server", l.addr.String()),
+		Limits: limits(rc),
+	})
+	l.served.Go(func() {
+		if err := l.server.Serve(l.tcp); err != nil {
+			l.app.options.Log.Error(err, "Listener ended", "server", l.addr.String())
+		}
+	})
+}
+
+// move makes the listener serve by a router whose configuration changed, or by another one.
+func (l *listener) move(r *router, rc *config.Router, s config.Server) {
+	l.tcp.SetMaxConns(s.MaxConnections)
+	l.server.SetLimits(limits(rc))
+	l.server.SetRouter(r)
+}
+
+func limits(rc *config.Router) http1.Limits {
+	return http1.Limits{RequestLine: rc.MaxInitialLine, HeaderBytes: rc.MaxHeaderBytes, CallDepth: rc.MaxCallDepth}
+}
+
+// stop drains the listener until ctx ends.
+func (l *listener) stop(ctx context.Context) error {
+	err := l.server.Shutdown(ctx)
+	l.served.Wait()
+	l.scope.Close()
+	return err
+}
+
+// serverMetrics are the metrics of one listener, as Linkerd names them.
+type serverMetrics struct {
+	scope                            telemetry.Scope
+	requests, success, failures      *telemetry.Counter
+	connects, closes, received, sent *telemetry.Counter
+	classes                          [6]*telemetry.Counter
+	pending                          *telemetry.Gauge
+	latency                          *telemetry.Histogram
+}
+
+func newServerMetrics(s telemetry.Scope) *serverMetrics {
+	m := &serverMetrics{
+		scope: s, requests: s.Counter("requests"), success: s.Counter("success"), failures: s.Counter("failures"),
+		connects: s.Counter("connects"), closes: s.Counter("closes"),
+		received: s.Counter("received_bytes"), sent: s.Counter("sent_bytes"),
+		pending: s.Gauge("pending"), latency: s.Histogram("request_latency_ms"),
+	}
+	status := s.Scope("status")
+	m.classes[0] = status.Counter("error")
+	for i := 1; i < len(m.classes); i++ {
+		m.classes[i] = status.Counter(strconv.Itoa(i) + "XX")
+	}
+	return m
+}
+
+// ConnOpened implements http1.Observer.
+func (m *serverMetrics) ConnOpened(shard uint32) { m.connects.Incr(shard) }
+
+// ConnClosed implements http1.Observer.
+func (m *serverMetrics) ConnClosed(shard uint32) { m.closes.Incr(shard) }
+
+// RequestStarted implements http1.Observer.
+func (m *serverMetrics) RequestStarted(uint32) { m.pending.Add(1) }
+
+// RequestFinished implements http1.Observer.
+func (m *serverMetrics) RequestFinished(shard uint32, o *http1.Outcome) {
+	m.pending.Add(-1)
+	m.requests.Incr(shard)
+	switch o.Class {
+	case classify.Success:
+		m.success.Incr(shard)
+	case classify.Failure, classify.Retryable:
+		m.failures.Incr(shard)
+		if o.Reason != "" {
+			m.scope.Scope("failures").Counter(o.Reason).Incr(shard)
+		}
+	}
+	class := o.Status / 100
+	if class < 1 || class >= len(m.classes) {
+		class = 0
+	}
+	m.classes[class].Incr(shard)
+	m.received.Add(shard, uint64(o.RequestBytes))
+	m.sent.Add(shard, uint64(o.ResponseBytes))
+	if !o.Tunnel {
+		m.latency.AddDuration(shard, time.Duration(o.LatencyNs()))
+	}
+}

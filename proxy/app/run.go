@@ -1,0 +1,228 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+
+	"github.com/fairlead/fairlead/proxy/admin"
+	"github.com/fairlead/fairlead/proxy/config"
+	"github.com/fairlead/fairlead/proxy/control"
+	"github.com/fairlead/fairlead/proxy/dtab"
+	"github.com/fairlead/fairlead/proxy/naming"
+	"github.com/fairlead/fairlead/proxy/naming/k8s"
+	"github.com/fairlead/fairlead/proxy/telemetry"
+	"github.com/fairlead/fairlead/proxy/telemetry/prometheus"
+)
+
+// lameDuck is how long a proxy in a cluster goes on accepting after it was told to end: until then others may not know yet.
+const lameDuck = 3 * time.Second
+
+// adminTimeout bounds the end of the admin server, which has nothing to lose.
+const adminTimeout = time.Second
+
+// RunOptions of Run.
+type RunOptions struct {
+	Version string
+	// Config is a file standalone, and the folder of the mounted ConfigMap in a cluster.
+	Config string
+	// Cluster is nil standalone.
+	Cluster *ClusterOptions
+	// Drain bounds how long requests under way may take to end.
+	Drain    time.Duration
+	Log      logr.Logger
+	LogLevel func(string)
+}
+
+// ClusterOptions say which Mesh a proxy in a cluster serves, and where it runs.
+type ClusterOptions struct {
+	// Kubeconfig is "" for the Pod's service account.
+	Kubeconfig string
+	// Mesh is namespace/name.
+	Mesh, MeshUID string
+	SnapshotDir   string
+	Pod           control.Pod
+	// Own are addresses of the Pod and its node.
+	Own []netip.Addr
+}
+
+// source is where configurations come from.
+type source interface {
+	Run(ctx context.Context) error
+	Ready() error
+}
+
+// proxy is a process: an App, what feeds it and what shows it.
+type proxy struct {
+	options RunOptions
+	metrics *telemetry.Tree
+	app     *App
+	source  source
+	store   *k8s.Store
+
+	mu    sync.Mutex // guards what follows
+	admin *admin.Server
+	at    string
+	ended error
+}
+
+// Run serves until ctx ends and then drains. It returns an error when it cannot start.
+func Run(ctx context.Context, o RunOptions) error {
+	p := &proxy{options: o, metrics: telemetry.New()}
+	background, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer cancel()
+	if err := p.assemble(); err != nil {
+		return err
+	}
+	running.Go(func() { p.metrics.Run(background) })
+	failed := make(chan error, 1)
+	running.Go(func() { failed <- p.source.Run(background) })
+	select {
+	case err := <-failed:
+		return errors.Join(err, p.stop())
+	case <-ctx.Done():
+	}
+	p.options.Log.Info("Draining")
+	p.end(errors.New("draining"))
+	if o.Cluster != nil {
+		wait(lameDuck, failed)
+	}
+	err := p.stop()
+	cancel()
+	<-failed
+	return err
+}
+
+func wait(d time.Duration, failed chan error) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case err := <-failed:
+		failed <- err
+	}
+}
+
+// assemble makes the rooms and ties them together. Nothing is served before the source runs.
+func (p *proxy) assemble() error {
+	o := Options{Version: p.options.Version, Log: p.options.Log, Metrics: p.metrics, LogLevel: p.options.LogLevel}
+	if p.options.Cluster == nil {
+		p.app = New(o)
+		p.source = control.NewFile(control.FileOptions{
+			Path: p.options.Config, Env: config.Standalone, Apply: p.apply,
+			Log: p.options.Log.WithName("control"), Scope: p.metrics.Scope("control"),
+		})
+		return nil
+	}
+	c := p.options.Cluster
+	policy, err := ClusterPolicy(c.Own...)
+	if err != nil {
+		return err
+	}
+	namespace, name, ok := strings.Cut(c.Mesh, "/")
+	if !ok {
+		return fmt.Errorf("--mesh: expected NAMESPACE/NAME, found %q", c.Mesh)
+	}
+	rest, err := control.REST(c.Kubeconfig, "fairlead-proxy/"+p.options.Version)
+	if err != nil {
+		return err
+	}
+	p.store, err = k8s.New(k8s.Options{REST: rest, Log: p.options.Log.WithName("k8s"), Scope: p.metrics.Scope("namer", "io.l5d.k8s")})
+	if err != nil {
+		return err
+	}
+	o.Policy = policy
+	o.Kubernetes = func(prefix dtab.Path) naming.Namer { return p.store.Namer(prefix) }
+	p.app = New(o)
+	p.source, err = control.NewCluster(control.ClusterOptions{
+		REST: rest, Namespace: namespace, Mesh: name, MeshUID: c.MeshUID, ConfigDir: p.options.Config, SnapshotDir: c.SnapshotDir,
+		Pod: c.Pod, Version: p.options.Version, Endpoints: p.store, Apply: p.apply, Health: p.app.Health,
+		Log: p.options.Log.WithName("control"), Scope: p.metrics.Scope("control"),
+	})
+	return err
+}
+
+// apply is the app's Apply, with the admin server opened by the first configuration: its address stands in the Mesh.
+func (p *proxy) apply(ctx context.Context, cfg *config.Config) error {
+	at := net.JoinHostPort(cfg.Mesh.Spec.Admin.IP, strconv.Itoa(int(cfg.Mesh.Spec.Admin.Port)))
+	p.mu.Lock()
+	old, oldAt := p.admin, p.at
+	p.mu.Unlock()
+	next := old
+	if at != oldAt {
+		next = admin.NewServer(p.pages())
+		if err := next.Start(ctx, at); err != nil {
+			return err
+		}
+	}
+	if err := p.app.Apply(ctx, cfg); err != nil {
+		if next != old {
+			err = errors.Join(err, shutdownAdmin(next))
+		}
+		return err
+	}
+	p.mu.Lock()
+	p.admin, p.at = next, at
+	p.mu.Unlock()
+	if next != old && old != nil {
+		_ = shutdownAdmin(old) // it only read
+	}
+	return nil
+}
+
+func (p *proxy) pages() admin.Options {
+	extra := map[string]func() any{
+		"/client_state.json": func() any { return p.app.Clients() },
+		"/bound-names.json":  func() any { return p.app.Names() },
+		"/health.json":       func() any { return p.app.Health() },
+	}
+	return admin.Options{
+		Metrics: p.metrics, Prometheus: prometheus.New(p.metrics, prometheus.Options{}), Ready: p.ready,
+		Config: func() any { return p.app.View() }, Extra: extra, Log: p.options.Log.WithName("admin"),
+	}
+}
+
+func (p *proxy) ready() error {
+	p.mu.Lock()
+	ended := p.ended
+	p.mu.Unlock()
+	if ended != nil {
+		return ended
+	}
+	return p.source.Ready()
+}
+
+func (p *proxy) end(why error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ended = why
+}
+
+func (p *proxy) stop() error {
+	ctx, cancel := context.WithTimeout(context.Background(), p.options.Drain)
+	defer cancel()
+	err := p.app.Shutdown(ctx)
+	p.mu.Lock()
+	server := p.admin
+	p.mu.Unlock()
+	if server != nil {
+		err = errors.Join(err, shutdownAdmin(server))
+	}
+	return err
+}
+
+func shutdownAdmin(s *admin.Server) error {
+	ctx, cancel := context.WithTimeout(context.Background(), adminTimeout)
+	defer cancel()
+	return s.Shutdown(ctx)
+}

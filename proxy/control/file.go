@@ -1,0 +1,245 @@
+package control
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+
+	"github.com/fairlead/fairlead/proxy/config"
+	"github.com/fairlead/fairlead/proxy/telemetry"
+)
+
+const (
+	// maxFileBytes bounds a configuration file; 250,000 dentries take about 30 MB.
+	maxFileBytes = 64 << 20
+	// defaultInterval is how often a file is looked at.
+	defaultInterval = 200 * time.Millisecond
+	// settle is how long a file must stay as it is before it counts: an editor that writes in place shows half a file first.
+	settle = 50 * time.Millisecond
+	// racy is how young a file's time stamp must be to distrust it: two writes within one tick of the file system's clock look
+	// alike.
+	racy = 2 * time.Second
+)
+
+// FileOptions of a File.
+type FileOptions struct {
+	// Path of the YAML stream. It may be a symbolic link, and may be replaced.
+	Path  string
+	Env   config.Environment
+	Apply Apply
+	Log   logr.Logger
+	// Scope gets the counters reloads and reload_failures, and the gauge config_refused: 1 while the file is not what is served.
+	Scope telemetry.Scope
+	// Interval is 200 ms unless given.
+	Interval time.Duration
+}
+
+// File serves from a file and follows its changes. The last good state is in memory alone: at start a bad file is an error.
+type File struct {
+	opts     FileOptions
+	reloads  *telemetry.Counter
+	failures *telemetry.Counter
+	refused  *telemetry.Gauge
+
+	// seen is what the file looked like when it was last read; sum is the hash of what was last given to load.
+	seen stamp
+	sum  [sha256.Size]byte
+
+	mu     sync.Mutex
+	served *config.Config
+	err    error
+}
+
+// stamp is what tells a changed file from an unchanged one without reading it.
+type stamp struct {
+	info os.FileInfo
+	err  string
+	read time.Time
+}
+
+// NewFile returns a File that does nothing until Run.
+func NewFile(o FileOptions) *File {
+	if o.Interval == 0 {
+		o.Interval = defaultInterval
+	}
+	return &File{
+		opts: o, reloads: o.Scope.Counter("reloads"), failures: o.Scope.Counter("reload_failures"),
+		refused: o.Scope.Gauge("config_refused"),
+	}
+}
+
+// Run serves the file, and then every good change of it, until ctx is done. It returns an error when the file cannot be served at
+// the start: a *config.Error names file, line and column.
+func (f *File) Run(ctx context.Context) error {
+	data, err := f.read()
+	if err != nil {
+		return err
+	}
+	f.sum = sha256.Sum256(data)
+	if err := f.load(ctx, data); err != nil {
+		return err
+	}
+	tick := time.NewTicker(f.opts.Interval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			f.poll(ctx)
+		}
+	}
+}
+
+// Ready returns nil once a configuration is served.
+func (f *File) Ready() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.served == nil {
+		return errors.New("waiting for the first configuration")
+	}
+	return nil
+}
+
+// Served returns what is served, or nil.
+func (f *File) Served() *config.Config {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.served
+}
+
+// LastError returns why the file as it is now is not what is served, or nil.
+func (f *File) LastError() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.err
+}
+
+// poll looks at the file once. Each content is tried, and its error logged, once.
+func (f *File) poll(ctx context.Context) {
+	if !f.touched() {
+		return
+	}
+	data, err := f.settled(ctx)
+	if err != nil {
+		if ctx.Err() == nil && err.Error() != f.seen.err {
+			f.seen.err = err.Error()
+			f.record(nil, err)
+		}
+		return
+	}
+	sum := sha256.Sum256(data)
+	if sum == f.sum && f.seen.err == "" {
+		return
+	}
+	f.seen.err, f.sum = "", sum
+	cfg := f.Served()
+	if err := f.load(ctx, data); err == nil && !same(cfg, f.Served()) {
+		f.opts.Log.Info("configuration reloaded", "path", f.opts.Path, "revision", f.Served().Revision)
+	}
+}
+
+// touched reports whether the file may have changed since it was read.
+func (f *File) touched() bool {
+	now, err := os.Stat(f.opts.Path)
+	old := f.seen
+	if err != nil || old.info == nil {
+		return true
+	}
+	return !os.SameFile(now, old.info) || !now.ModTime().Equal(old.info.ModTime()) || now.Size() != old.info.Size() ||
+		old.read.Sub(now.ModTime()) < racy
+}
+
+// settled reads the file until it stays the same for a moment. A file that is written all the time is tried at the next poll.
+func (f *File) settled(ctx context.Context) ([]byte, error) {
+	data, err := f.read()
+	if err != nil {
+		return nil, err
+	}
+	if sha256.Sum256(data) == f.sum {
+		return data, nil
+	}
+	for range 20 {
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(settle):
+		}
+		again, err := f.read()
+		if err != nil {
+			return nil, err
+		}
+		if bytes.Equal(data, again) {
+			return data, nil
+		}
+		data = again
+	}
+	return nil, fmt.Errorf("%s: keeps changing while it is read", f.opts.Path)
+}
+
+func (f *File) read() ([]byte, error) {
+	now := time.Now()
+	file, err := os.Open(f.opts.Path)
+	if err != nil {
+		f.seen.info = nil
+		return nil, fmt.Errorf("configuration: %w", err)
+	}
+	defer file.Close() //nolint:errcheck // only read
+	info, err := file.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("configuration: %w", err)
+	}
+	data, err := io.ReadAll(io.LimitReader(file, maxFileBytes+1))
+	if err != nil {
+		return nil, fmt.Errorf("configuration: %w", err)
+	}
+	if len(data) > maxFileBytes {
+		return nil, fmt.Errorf("configuration: %s: more than %d bytes", f.opts.Path, maxFileBytes)
+	}
+	f.seen.info, f.seen.read = info, now
+	return data, nil
+}
+
+// load decodes, validates and applies.
+func (f *File) load(ctx context.Context, data []byte) error {
+	cfg, bad := config.DecodeConfig(f.opts.Path, data, f.opts.Env)
+	if bad != nil {
+		f.record(nil, bad)
+		return bad
+	}
+	if err := f.opts.Apply(ctx, cfg); err != nil {
+		f.record(nil, err)
+		return err
+	}
+	f.record(cfg, nil)
+	return nil
+}
+
+// record keeps what came of a change. The first error of all is returned by Run, and not logged too.
+func (f *File) record(cfg *config.Config, err error) {
+	f.mu.Lock()
+	started := f.served != nil
+	f.err = err
+	if err == nil {
+		f.served = cfg
+	}
+	f.mu.Unlock()
+	if err == nil {
+		f.reloads.Incr(0)
+		f.refused.Set(0)
+		return
+	}
+	f.failures.Incr(0)
+	f.refused.Set(1)
+	if started {
+		f.opts.Log.Info("configuration refused, the one before is still served", "path", f.opts.Path, "error", err.Error())
+	}
+}
