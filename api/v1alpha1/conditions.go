@@ -46,6 +46,8 @@ const (
 	ReasonAvailable = "Available"
 	// ReasonProxiesNotReady: a proxy that should be ready is not.
 	ReasonProxiesNotReady = "ProxiesNotReady"
+	// ReasonApplyFailed: a child of the Mesh could not be applied; the message says which and why.
+	ReasonApplyFailed = "ApplyFailed"
 	// ReasonNoNodes: no node should have a proxy.
 	ReasonNoNodes = "NoNodes"
 

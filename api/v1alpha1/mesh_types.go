@@ -102,8 +102,8 @@ const (
 	ProxyModeSidecar ProxyMode = "Sidecar"
 )
 
-// ProxySpec says how the proxy Pods run. A change here, of the routers' ports or of the admin port restarts proxies; no other
-// change does.
+// ProxySpec says how the proxy Pods run. A change here (but for logLevel and maxUnavailable), of the routers' ports or of the admin
+// port restarts proxies; no other change does.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.mode) || self.mode == 'DaemonSet'",message="mode Sidecar is not supported yet; DaemonSet is"
 type ProxySpec struct {

@@ -153,7 +153,7 @@ type ProxyDestination struct {
 	// requests in the last 60 s.
 	// +optional
 	Requests int64 `json:"requests"`
-	// state is bound, neg, pending or failed.
+	// state is bound, partial (only the front of a name), neg, loop, pending or failed.
 	// +optional
 	// +kubebuilder:validation:MaxLength=16
 	State string `json:"state,omitempty"`

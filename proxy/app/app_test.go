@@ -370,6 +370,7 @@ spec:
   dentries:
   - {prefix: /svc/web, dst: "%s"}
   - {prefix: /svc/api, dst: "/srv/v2 | /srv/v3"}
+  - {prefix: /svc/turn, dst: "/svc/turn/about"}
 `, inet(v1))
 	if err := a.Apply(t.Context(), decode(t, text)); err != nil {
 		t.Fatal(err)
@@ -391,6 +392,7 @@ spec:
 		"default/web 0 " + inet(v1) + " bound 1/1 3",
 		"default/web 1 /srv/v2 bound 1/1 1",
 		"default/web 1 /srv/v3 neg 0/0 0",
+		"default/web 2 /svc/turn/about loop 0/0 0",
 	}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("destinations:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))

@@ -2,6 +2,7 @@ package app
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -32,6 +33,7 @@ const (
 	stateNeg     = "neg"
 	statePending = "pending"
 	stateFailed  = "failed"
+	stateLoop    = "loop"
 	// statePartial is a leaf that names only the front of a bound name: what it leads to depends on the request.
 	statePartial = "partial"
 )
@@ -244,9 +246,11 @@ func (h *health) requests() []int64 {
 func (h *health) report(d *destination, balancers map[string]v1alpha1.ProxyBalancer) v1alpha1.ProxyDestination {
 	out := v1alpha1.ProxyDestination{Dtab: d.dtab, Dentry: int32(d.index), Dst: d.path.String(), State: statePending}
 	name := h.followed[followKey{d.router, out.Dst}]
-	tree, state, _ := name.Load()
+	tree, state, err := name.Load()
 	switch {
 	case state == naming.Pending:
+	case errors.Is(err, naming.ErrMaxDepth):
+		out.State = stateLoop
 	case state == naming.Failed && tree.Kind == dtab.Leaf && tree.Bound == nil:
 		out.State = stateFailed
 	case tree.Kind == dtab.Neg && h.app.isPartial(d.path):

@@ -19,7 +19,7 @@ type ProxyDestinationApplyConfiguration struct {
 	Available *int32 `json:"available,omitempty"`
 	// requests in the last 60 s.
 	Requests *int64 `json:"requests,omitempty"`
-	// state is bound, neg, pending or failed.
+	// state is bound, partial (only the front of a name), neg, loop, pending or failed.
 	State *string `json:"state,omitempty"`
 }
 

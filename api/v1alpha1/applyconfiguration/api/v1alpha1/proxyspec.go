@@ -10,8 +10,8 @@ import (
 // ProxySpecApplyConfiguration represents a declarative configuration of the ProxySpec type for use
 // with apply.
 //
-// ProxySpec says how the proxy Pods run. A change here, of the routers' ports or of the admin port restarts proxies; no other
-// change does.
+// ProxySpec says how the proxy Pods run. A change here (but for logLevel and maxUnavailable), of the routers' ports or of the admin
+// port restarts proxies; no other change does.
 type ProxySpecApplyConfiguration struct {
 	// mode is DaemonSet.
 	Mode *apiv1alpha1.ProxyMode `json:"mode,omitempty"`
