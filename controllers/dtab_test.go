@@ -12,7 +12,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
-	"github.com/fairlead/fairlead/controllers/desired"
 )
 
 const (
@@ -109,15 +108,15 @@ func TestOlderNeverReplacesNewer(t *testing.T) {
 	web := newDtab(t, ns, "web", "demo", v1alpha1.Dentry{Prefix: "/svc/web", Dst: goodRule})
 	expectStored(t, mesh, []string{goodRule}, nil)
 
-	cm := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: desired.ConfigMapName("demo")}}
+	cm := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: v1alpha1.ConfigMapName("demo")}}
 	update(t, cm, func() {
-		text := cm.Data[desired.ConfigKey]
+		text := cm.Data[v1alpha1.ConfigKey]
 		newer := strings.Replace(strings.Replace(text, goodRule, nextRule, 1),
 			fmt.Sprintf(`"uid":%q,"generation":1`, web.UID), fmt.Sprintf(`"uid":%q,"generation":7`, web.UID), 1)
 		if newer == text || !strings.Contains(newer, `"generation":7`) {
 			t.Fatalf("cannot forge a newer document from\n%s", text)
 		}
-		cm.Data[desired.ConfigKey] = newer
+		cm.Data[v1alpha1.ConfigKey] = newer
 	})
 	newDtab(t, ns, "other", "demo", v1alpha1.Dentry{Prefix: "/svc/other", Dst: "/svc/first"}) // makes the operator write
 	expectStored(t, mesh, []string{nextRule, "/svc/first"}, []string{goodRule})

@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/controllers/desired"
 	"github.com/fairlead/fairlead/proxy/config"
 )
@@ -62,7 +63,7 @@ func (r *meshReconciler) applyConfigMap(ctx context.Context, s *meshState, m *co
 	if w := s.written; w != nil && w.Key == s.content.Key && w.Incomplete == s.content.Incomplete && bytes.Equal(w.Data, s.content.Data) {
 		return nil
 	}
-	name := fmt.Sprintf("%s/%s", m.Namespace, desired.ConfigMapName(m.Name))
+	name := fmt.Sprintf("%s/%s", m.Namespace, v1alpha1.ConfigMapName(m.Name))
 	if s.foreign {
 		return fmt.Errorf("apply configmap %s: one of that name exists and is not managed by %s", name, desired.ManagedBy)
 	}

@@ -61,7 +61,7 @@ func (r *meshReconciler) observe(ctx context.Context, s *meshState, mesh *v1alph
 
 // load reads the ConfigMap at the first pass and whenever somebody else wrote it, and takes over what is newer there.
 func (r *meshReconciler) load(ctx context.Context, s *meshState, mesh *v1alpha1.Mesh) error {
-	key := types.NamespacedName{Namespace: mesh.Namespace, Name: desired.ConfigMapName(mesh.Name)}
+	key := types.NamespacedName{Namespace: mesh.Namespace, Name: v1alpha1.ConfigMapName(mesh.Name)}
 	var cached corev1.ConfigMap
 	if err := r.client.Get(ctx, key, &cached); client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("get configmap %s: %w", key, err)

@@ -301,7 +301,7 @@ func conditionsOf(o client.Object) []metav1.Condition {
 func storedDocuments(t *testing.T, mesh *v1alpha1.Mesh) (string, error) {
 	t.Helper()
 	var cm corev1.ConfigMap
-	key := client.ObjectKey{Namespace: mesh.Namespace, Name: desired.ConfigMapName(mesh.Name)}
+	key := client.ObjectKey{Namespace: mesh.Namespace, Name: v1alpha1.ConfigMapName(mesh.Name)}
 	if err := api.admin.Get(t.Context(), key, &cm); err != nil {
 		return "", err
 	}

@@ -63,7 +63,7 @@ func podSpec(m *config.Mesh, defaultImage string) *corev1ac.PodSpecApplyConfigur
 			WithSeccompProfile(corev1ac.SeccompProfile().WithType(corev1.SeccompProfileTypeRuntimeDefault))).
 		WithContainers(container(m, defaultImage)).
 		WithVolumes(
-			corev1ac.Volume().WithName("config").WithConfigMap(corev1ac.ConfigMapVolumeSource().WithName(ConfigMapName(m.Name))),
+			corev1ac.Volume().WithName("config").WithConfigMap(corev1ac.ConfigMapVolumeSource().WithName(v1alpha1.ConfigMapName(m.Name))),
 			corev1ac.Volume().WithName("snapshot").WithEmptyDir(corev1ac.EmptyDirVolumeSource().WithSizeLimit(resource.MustParse("256Mi"))))
 	if len(proxy.NodeSelector) > 0 {
 		pod.WithNodeSelector(proxy.NodeSelector)

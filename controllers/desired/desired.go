@@ -44,9 +44,6 @@ const ContainerName = "proxy"
 // ProxyObject returns the name of the ServiceAccount, DaemonSet, Service and RoleBinding of a mesh.
 func ProxyObject(mesh string) string { return mesh + "-proxy" }
 
-// ConfigMapName returns the name of the ConfigMap of a mesh.
-func ConfigMapName(mesh string) string { return mesh + "-config" }
-
 // selector picks the proxy Pods of a mesh. It can never change: a DaemonSet's selector is immutable.
 func selector(m *config.Mesh) map[string]string {
 	return map[string]string{LabelName: ProxyName, LabelInstance: m.Name}

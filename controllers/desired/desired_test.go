@@ -64,7 +64,7 @@ func TestGolden(t *testing.T) {
 			var got bytes.Buffer
 			for _, o := range []any{
 				ServiceAccount(m), RoleBinding(m), Service(m, "PreferSameNode"), DaemonSet(m, "fairlead.test/fairlead:1"),
-				ConfigMap(m, Content{Key: ConfigKey, Data: []byte("---\n")}, ""),
+				ConfigMap(m, Content{Key: v1alpha1.ConfigKey, Data: []byte("---\n")}, ""),
 				ClusterRoleBinding([]types.NamespacedName{{Namespace: "z", Name: "a"}, {Namespace: m.Namespace, Name: m.Name}}),
 			} {
 				text, err := yaml.Marshal(o)
@@ -143,10 +143,10 @@ func TestContent(t *testing.T) {
 		incomplete bool
 		want       []byte
 	}{
-		"fits":        {[]byte("---\n"), ConfigKey, false, []byte("---\n")},
-		"just fits":   {soft[:MaxConfigBytes], ConfigKey, false, soft[:MaxConfigBytes]},
-		"fits packed": {soft, CompressedConfigKey, false, soft},
-		"too large":   {hard, ConfigKey, true, mesh},
+		"fits":        {[]byte("---\n"), v1alpha1.ConfigKey, false, []byte("---\n")},
+		"just fits":   {soft[:MaxConfigBytes], v1alpha1.ConfigKey, false, soft[:MaxConfigBytes]},
+		"fits packed": {soft, v1alpha1.CompressedConfigKey, false, soft},
+		"too large":   {hard, v1alpha1.ConfigKey, true, mesh},
 	} {
 		t.Run(name, func(t *testing.T) {
 			content, err := NewContent(c.all, mesh)
@@ -157,8 +157,8 @@ func TestContent(t *testing.T) {
 				t.Errorf("got %s, incomplete %v, size %d, %d bytes", content.Key, content.Incomplete, content.Size, len(content.Data))
 			}
 			cm := ConfigMap(m, content, "7")
-			if *cm.ResourceVersion != "7" || (cm.Data[IncompleteKey] == "true") != c.incomplete {
-				t.Errorf("resourceVersion %s, mark %q", *cm.ResourceVersion, cm.Data[IncompleteKey])
+			if *cm.ResourceVersion != "7" || (cm.Data[v1alpha1.IncompleteConfigKey] == "true") != c.incomplete {
+				t.Errorf("resourceVersion %s, mark %q", *cm.ResourceVersion, cm.Data[v1alpha1.IncompleteConfigKey])
 			}
 			back, err := Documents(cm.Data, cm.BinaryData)
 			if err != nil || !bytes.Equal(back, c.want) {
@@ -166,7 +166,7 @@ func TestContent(t *testing.T) {
 			}
 		})
 	}
-	if _, err := Documents(nil, map[string][]byte{CompressedConfigKey: []byte("no gzip")}); err == nil {
+	if _, err := Documents(nil, map[string][]byte{v1alpha1.CompressedConfigKey: []byte("no gzip")}); err == nil {
 		t.Error("damaged data was read")
 	}
 }

@@ -45,6 +45,7 @@ func (a *acceptance) remember(docs *config.Documents) {
 	for _, d := range docs.Dtabs {
 		if old := a.dtabs[d.UID]; old == nil || old.Generation < d.Generation {
 			a.dtabs[d.UID] = d
+			delete(a.cache, d.UID)
 		}
 	}
 }

@@ -63,6 +63,8 @@ type Cluster struct {
 	watchMesh, watchDtabs      *reflector.Reflector
 	report                     *reporter
 	accept                     *acceptance
+	client                     rest.Interface
+	recalled                   string        // the refused generations for which the stored ConfigMap was asked; owned by follow
 	changed                    chan struct{} // a generation changed
 	dirty                      chan struct{} // what the snapshot should hold may have changed
 	reloads, failures          *telemetry.Counter
@@ -98,7 +100,7 @@ func NewCluster(o ClusterOptions) (*Cluster, error) {
 		return nil, fmt.Errorf("client of %s: %w", v1alpha1.GroupVersion, err)
 	}
 	c := &Cluster{
-		opts: o, accept: newAcceptance(config.Cluster),
+		opts: o, accept: newAcceptance(config.Cluster), client: client,
 		changed: make(chan struct{}, 1), dirty: make(chan struct{}, 1),
 		reloads: o.Scope.Counter("reloads"), failures: o.Scope.Counter("reload_failures"),
 		snapshots: o.Scope.Counter("snapshots"), snapshotFailure: o.Scope.Counter("snapshot_failures"),
@@ -177,7 +179,7 @@ func (c *Cluster) follow(ctx context.Context) {
 }
 
 // rebuild serves what the API server says, once it has said all of it: a Mesh without its Dtabs would drop every rule. An error
-// is the application's, so it is worth another try.
+// is the application's, or of the ConfigMap that could not be read, so it is worth another try.
 func (c *Cluster) rebuild(ctx context.Context) error {
 	meshes, meshSynced := c.meshes.list()
 	dtabs, dtabsSynced := c.dtabs.list()
@@ -195,11 +197,15 @@ func (c *Cluster) rebuild(ctx context.Context) error {
 	}
 	cfg, refused := c.accept.build(mesh, dtabs)
 	c.accept.forget(mesh, dtabs)
+	remembered, recallErr := c.recall(ctx, refused)
+	if remembered {
+		cfg, refused = c.accept.build(mesh, dtabs)
+	}
 	c.setRefused(refused)
 	if cfg == nil {
-		return nil
+		return recallErr
 	}
-	return c.serve(ctx, cfg, true)
+	return errors.Join(c.serve(ctx, cfg, true), recallErr)
 }
 
 // serve hands a configuration to the application. current says that it comes from the API server.

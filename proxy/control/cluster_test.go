@@ -222,9 +222,31 @@ func TestLastGoodGenerationIsServed(t *testing.T) {
 		again.await(t, "zoo:/svc/zoo=>/z ")
 		again.stop()
 	})
+	t.Run("from the ConfigMap in the API when the mounted one is old", func(t *testing.T) {
+		old := *good
+		old.Dtabs = nil // what was accepted before the Dtab came
+		o := o
+		o.SnapshotDir, o.ConfigDir = t.TempDir(), t.TempDir()
+		writeConfigMap(t, o.ConfigDir, &old)
+		stored := &corev1.ConfigMap{Data: map[string]string{v1alpha1.ConfigKey: string(encoded(t, good))}}
+		stored.Namespace, stored.Name = ns, v1alpha1.ConfigMapName(m.Name)
+		if err := api.client.Create(t.Context(), stored); err != nil {
+			t.Fatal(err)
+		}
+		again := start(t, o)
+		again.await(t, "web:/svc/web=>/good zoo:/svc/zoo=>/z ")
+		again.stop()
+	})
 }
 
 func writeConfigMap(t *testing.T, dir string, cfg *config.Config) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(dir, v1alpha1.ConfigKey), encoded(t, cfg), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func encoded(t *testing.T, cfg *config.Config) []byte {
 	t.Helper()
 	var dtabs []*v1alpha1.Dtab
 	for _, d := range cfg.Dtabs {
@@ -234,9 +256,7 @@ func writeConfigMap(t *testing.T, dir string, cfg *config.Config) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, configFile), data, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	return data
 }
 
 func TestServesFromDiskWithoutTheAPI(t *testing.T) {
@@ -308,7 +328,7 @@ func TestNothingOnDiskAndNoAPI(t *testing.T) {
 		"nothing": {func(*testing.T, *ClusterOptions) {}, "waiting for the API server"},
 		"incomplete": {func(t *testing.T, o *ClusterOptions) {
 			writeConfigMap(t, o.ConfigDir, whole.Served())
-			if err := os.WriteFile(filepath.Join(o.ConfigDir, incompleteFile), nil, 0o600); err != nil {
+			if err := os.WriteFile(filepath.Join(o.ConfigDir, v1alpha1.IncompleteConfigKey), nil, 0o600); err != nil {
 				t.Fatal(err)
 			}
 		}, "incomplete"},

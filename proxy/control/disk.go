@@ -80,7 +80,7 @@ func (c *Cluster) loadMounted() *config.Documents {
 		}
 		return nil
 	}
-	docs, bad := config.Decode(configFile, m.data, config.Cluster)
+	docs, bad := config.Decode(v1alpha1.ConfigKey, m.data, config.Cluster)
 	if bad != nil {
 		c.opts.Log.Info("mounted documents ignored", "error", message(bad))
 	}

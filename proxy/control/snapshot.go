@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/proxy/naming/k8s"
 )
 
@@ -118,13 +119,7 @@ func readSnapshot(dir string) (*snapshot, error) {
 	return &s, nil
 }
 
-const (
-	configFile       = "config.yaml"
-	configFilePacked = "config.yaml.gz"
-	incompleteFile   = "incomplete"
-)
-
-// mounted is what the ConfigMap held when kubelet last refreshed it.
+// mounted is what a ConfigMap holds, or held when kubelet last refreshed its mount.
 type mounted struct {
 	data []byte
 	// incomplete: the Dtabs did not fit, so this must not be served.
@@ -133,23 +128,28 @@ type mounted struct {
 
 // readMounted returns what is mounted at dir, or fs.ErrNotExist.
 func readMounted(dir string) (mounted, error) {
+	return unpack(func(key string) ([]byte, error) { return readLimited(filepath.Join(dir, key)) })
+}
+
+// unpack returns the documents among the values of a ConfigMap; get says fs.ErrNotExist for a key that is not there.
+func unpack(get func(key string) ([]byte, error)) (mounted, error) {
 	var m mounted
-	_, err := os.Stat(filepath.Join(dir, incompleteFile))
+	_, err := get(v1alpha1.IncompleteConfigKey)
 	m.incomplete = err == nil
-	if m.data, err = readLimited(filepath.Join(dir, configFile)); !errors.Is(err, fs.ErrNotExist) {
+	if m.data, err = get(v1alpha1.ConfigKey); !errors.Is(err, fs.ErrNotExist) {
 		return m, err
 	}
-	packed, err := readLimited(filepath.Join(dir, configFilePacked))
+	packed, err := get(v1alpha1.CompressedConfigKey)
 	if err != nil {
 		return m, err
 	}
 	in, err := gzip.NewReader(bytes.NewReader(packed))
 	if err != nil {
-		return m, fmt.Errorf("%s: %w", configFilePacked, err)
+		return m, fmt.Errorf("%s: %w", v1alpha1.CompressedConfigKey, err)
 	}
 	m.data, err = io.ReadAll(io.LimitReader(in, maxFileBytes))
 	if err != nil {
-		return m, fmt.Errorf("%s: %w", configFilePacked, err)
+		return m, fmt.Errorf("%s: %w", v1alpha1.CompressedConfigKey, err)
 	}
 	return m, nil
 }

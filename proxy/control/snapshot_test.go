@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/proxy/naming/k8s"
 )
 
@@ -114,16 +115,16 @@ func TestReadMounted(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	write(configFilePacked, packed.Bytes())
+	write(v1alpha1.CompressedConfigKey, packed.Bytes())
 	if m, err := readMounted(dir); err != nil || string(m.data) != "packed" || m.incomplete {
 		t.Errorf("packed: %+v, %v", m, err)
 	}
-	write(configFilePacked, packed.Bytes()[:10])
+	write(v1alpha1.CompressedConfigKey, packed.Bytes()[:10])
 	if _, err := readMounted(dir); err == nil {
 		t.Error("a cut file was read")
 	}
-	write(configFile, []byte("plain"))
-	write(incompleteFile, nil)
+	write(v1alpha1.ConfigKey, []byte("plain"))
+	write(v1alpha1.IncompleteConfigKey, nil)
 	if m, err := readMounted(dir); err != nil || string(m.data) != "plain" || !m.incomplete {
 		t.Errorf("plain: %+v, %v", m, err)
 	}
