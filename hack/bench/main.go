@@ -1,0 +1,158 @@
+// Command bench compares what one request costs in Fairlead's proxy and in its peers: HAProxy, nginx and httputil.ReverseProxy.
+// It is a comparison of processes side by side on one machine, not a load test: absolute figures depend on the machine and on
+// what else it does; the ratios of one round do so far less.
+//
+// All proxies are up at once on one core, in front of the same three backends; the backends and wrk have another core. A round
+// loads every proxy in random order with keep-alive HTTP/1.1 requests. The cost of a request is the CPU time (user and system)
+// that the proxy's processes took in that time by the number of requests answered. A ratio is the median over all rounds of the
+// ratios within a round, with a bootstrap interval of 95 %. A second instance of Fairlead's proxy shows how large a ratio this
+// machine makes of no difference at all.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/signal"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+type options struct {
+	rounds   int
+	duration time.Duration
+	conns    []int
+	peers    []string
+	proxy    string
+	other    string
+	commands string
+	jsonFile string
+}
+
+func main() {
+	if len(os.Args) > 1 && os.Args[1] == reverseProxyArg {
+		exit(serveReverseProxy(os.Args[2:]))
+	}
+	o, err := parse(os.Args[1:])
+	if errors.Is(err, flag.ErrHelp) {
+		return
+	}
+	if err == nil {
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		err = run(ctx, o)
+		stop()
+	}
+	exit(err)
+}
+
+func exit(err error) {
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+func parse(args []string) (*options, error) {
+	o := &options{}
+	set := flag.NewFlagSet("bench", flag.ContinueOnError)
+	set.IntVar(&o.rounds, "rounds", 15, "how many rounds; every proxy is loaded once in each")
+	set.DurationVar(&o.duration, "duration", time.Second, "how long one proxy is loaded in one round")
+	conns := set.String("conns", "16,64", "numbers of connections")
+	peers := set.String("peers", strings.Join(peerNames, ","), "what to compare with")
+	set.StringVar(&o.proxy, "proxy", "bin/proxy", "Fairlead's proxy")
+	set.StringVar(&o.other, "other", "", "another build of it for the second instance, to compare two builds; empty: the same")
+	set.StringVar(&o.commands, "commands", "", "folder with haproxy, nginx and wrk; empty: those in PATH")
+	set.StringVar(&o.jsonFile, "json", "", "file for every round's figures, as JSON")
+	if err := set.Parse(args); err != nil {
+		return nil, err
+	}
+	for _, c := range strings.Split(*conns, ",") {
+		n, err := strconv.Atoi(c)
+		if err != nil || n < 1 || n > 4096 {
+			return nil, fmt.Errorf("-conns: expected numbers from 1 to 4096, found %q", c)
+		}
+		o.conns = append(o.conns, n)
+	}
+	for _, p := range strings.FieldsFunc(*peers, func(r rune) bool { return r == ',' }) {
+		if !slices.Contains(peerNames, p) {
+			return nil, fmt.Errorf("-peers: expected some of %s, found %q", strings.Join(peerNames, ","), p)
+		}
+		o.peers = append(o.peers, p)
+	}
+	if o.rounds < 1 || o.duration < 200*time.Millisecond || set.NArg() > 0 {
+		return nil, errors.New("expected -rounds of at least 1, -duration of at least 200ms, and no arguments")
+	}
+	if o.other == "" {
+		o.other = o.proxy
+	}
+	return o, nil
+}
+
+// run compares and prints.
+func run(ctx context.Context, o *options) error {
+	dir, err := os.MkdirTemp("", "fairlead-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir) //nolint:errcheck // nothing can be done about it
+	b, err := newBench(o, dir)
+	if err != nil {
+		return err
+	}
+	r := newReport(ctx, b)
+	defer b.stop()
+	if err := b.start(ctx); err != nil {
+		return err
+	}
+	for _, conns := range o.conns {
+		for _, p := range b.proxies { // buffers, pools and connections come into being
+			if _, err := b.measure(ctx, p, conns, min(o.duration, time.Second/2)); err != nil {
+				return err
+			}
+		}
+	}
+	for round := range o.rounds {
+		if err := b.round(ctx, r, round); err != nil {
+			return err
+		}
+		fmt.Fprintf(os.Stderr, "\rbench: round %d of %d ", round+1, o.rounds)
+	}
+	fmt.Fprintln(os.Stderr)
+	if err := r.finish(b); err != nil {
+		return err
+	}
+	r.markdown(os.Stdout)
+	if o.jsonFile == "" {
+		return nil
+	}
+	data, err := json.MarshalIndent(r, "", " ")
+	if err != nil {
+		return fmt.Errorf("result: %w", err)
+	}
+	return os.WriteFile(o.jsonFile, append(data, '\n'), 0o644)
+}
+
+// round loads every proxy once with every number of connections, in random order. The measurements that are compared with each
+// other follow one another closely.
+func (b *bench) round(ctx context.Context, r *report, round int) error {
+	for _, c := range rand.Perm(len(b.options.conns)) {
+		conns := b.options.conns[c]
+		for _, i := range rand.Perm(len(b.proxies)) {
+			s, err := b.measure(ctx, b.proxies[i], conns, b.options.duration)
+			if err != nil {
+				return err
+			}
+			s.Round, s.Proxy, s.Conns = round, b.proxies[i].name, conns
+			r.Samples = append(r.Samples, s)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,296 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/fairlead/fairlead/hack/bench/process"
+)
+
+const (
+	// service is the Host of every request, body the answer to it.
+	service = "web"
+	body    = "hello from the backend, this is a small body of some eighty bytes, 0123456789\n"
+	// backends is the number of endpoints that every proxy balances over.
+	backends = 3
+	// poll is how often a process that starts is tried.
+	poll = 20 * time.Millisecond
+
+	fairlead      = "fairlead"
+	fairleadAgain = "fairlead (again)"
+)
+
+var peerNames = []string{"haproxy", "nginx", "reverseproxy"}
+
+// proxy is one of those compared.
+type proxy struct {
+	*process.Process
+	name, version string
+	addr          string
+}
+
+// bench is everything that runs while the figures are taken.
+type bench struct {
+	options             *options
+	dir                 string
+	proxyCore, loadCore int
+	backend             *process.Process
+	backends            []string
+	proxies             []*proxy
+}
+
+func newBench(o *options, dir string) (*bench, error) {
+	b := &bench{options: o, dir: dir, proxyCore: process.AnyCore, loadCore: process.AnyCore}
+	var allowed unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &allowed); err != nil {
+		return nil, fmt.Errorf("cores of this process: %w", err)
+	}
+	if allowed.Count() < 2 {
+		fmt.Fprintln(os.Stderr, "bench: one core: the proxies share it with the backends and wrk")
+		return b, nil
+	}
+	for core := 0; b.loadCore < 0; core++ {
+		if !allowed.IsSet(core) {
+			continue
+		}
+		if b.proxyCore < 0 {
+			b.proxyCore = core
+		} else {
+			b.loadCore = core
+		}
+	}
+	return b, nil
+}
+
+func (b *bench) command(name string) string {
+	if b.options.commands == "" {
+		return name
+	}
+	return filepath.Join(b.options.commands, name)
+}
+
+// start brings up the backends and every proxy, and sees each answer as it should.
+func (b *bench) start(ctx context.Context) error {
+	addrs, err := addresses(backends + 2 + 2 + len(b.options.peers))
+	if err != nil {
+		return err
+	}
+	b.backends, addrs = addrs[:backends], addrs[backends:]
+	if err := b.startBackend(ctx); err != nil {
+		return err
+	}
+	for _, f := range []struct{ name, binary string }{{fairlead, b.options.proxy}, {fairleadAgain, b.options.other}} {
+		if err := b.startFairlead(ctx, f.name, f.binary, addrs[0], addrs[1]); err != nil {
+			return err
+		}
+		addrs = addrs[2:]
+	}
+	for i, name := range b.options.peers {
+		var args []string
+		var err error
+		switch name {
+		case "haproxy":
+			args, err = b.haproxy(addrs[i])
+		case "nginx":
+			args, err = b.nginx(name, b.nginxProxy(addrs[i]))
+		case "reverseproxy":
+			args, err = b.reverseProxy(addrs[i])
+		}
+		if err != nil {
+			return err
+		}
+		if err := b.startProxy(ctx, name, addrs[i], args...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *bench) stop() {
+	for _, p := range b.proxies {
+		p.Stop()
+	}
+	if b.backend != nil {
+		b.backend.Stop()
+	}
+}
+
+func (b *bench) startBackend(ctx context.Context) error {
+	servers := ""
+	for _, addr := range b.backends {
+		servers += "listen " + addr + " backlog=4096;\n"
+	}
+	args, err := b.nginx("backend", "server {\n"+servers+"keepalive_requests 1000000000;\nkeepalive_timeout 1h;\n"+
+		`location / { default_type text/plain; return 200 "`+strings.TrimSuffix(body, "\n")+`\n"; }`+"\n}\n")
+	if err != nil {
+		return err
+	}
+	b.backend, err = process.Start(b.dir, "backend", b.loadCore, nil, args...)
+	if err != nil {
+		return err
+	}
+	return b.backend.Answers(ctx, poll, func() error {
+		for _, addr := range b.backends {
+			if err := get(ctx, addr); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func (b *bench) startProxy(ctx context.Context, name, addr string, args ...string) error {
+	p := &proxy{name: name, addr: addr, version: b.version(name, args[0])}
+	started, err := process.Start(b.dir, name, b.proxyCore, []string{"GOMAXPROCS=1"}, args...)
+	if err != nil {
+		return err
+	}
+	p.Process = started
+	b.proxies = append(b.proxies, p)
+	return p.Answers(ctx, poll, func() error { return get(ctx, addr) })
+}
+
+// startFairlead runs the proxy with everything on that is on by default: files of endpoints that are watched, a dtab, balancing
+// by load, metrics.
+func (b *bench) startFairlead(ctx context.Context, name, binary, addr, admin string) error {
+	disco := filepath.Join(b.dir, "disco")
+	if err := os.MkdirAll(disco, 0o755); err != nil {
+		return err
+	}
+	endpoints := ""
+	for _, backend := range b.backends {
+		endpoints += strings.ReplaceAll(backend, ":", " ") + "\n"
+	}
+	if err := os.WriteFile(filepath.Join(disco, service), []byte(endpoints), 0o644); err != nil {
+		return err
+	}
+	file := filepath.Join(b.dir, name+".yaml")
+	_, port, _ := strings.Cut(addr, ":")
+	_, adminPort, _ := strings.Cut(admin, ":")
+	text := fmt.Sprintf(`apiVersion: fairlead.dev/v1alpha1
+kind: Mesh
+metadata: {name: bench}
+spec:
+  admin: {port: %s}
+  namers:
+  - {kind: io.l5d.fs, rootDir: %s}
+  routers:
+  - name: outgoing
+    servers: [{port: %s}]
+    dtab:
+    - {prefix: /svc, dst: /#/io.l5d.fs}
+`, adminPort, disco, port)
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		return err
+	}
+	path, err := filepath.Abs(binary)
+	if err != nil {
+		return err
+	}
+	return b.startProxy(ctx, name, addr, path, "--config", file)
+}
+
+func (b *bench) haproxy(addr string) ([]string, error) {
+	text := "global\n  nbthread 1\n  maxconn 4000\n" +
+		"defaults\n  mode http\n  timeout connect 5s\n  timeout client 1h\n  timeout server 1h\n" +
+		"  option http-keep-alive\n  option splice-auto\n" +
+		"frontend in\n  bind " + addr + " backlog 4096\n  default_backend out\n" +
+		"backend out\n  balance roundrobin\n  http-reuse always\n"
+	for i, backend := range b.backends {
+		text += fmt.Sprintf("  server s%d %s\n", i, backend)
+	}
+	file := filepath.Join(b.dir, "haproxy.cfg")
+	return []string{b.command("haproxy"), "-db", "-f", file}, os.WriteFile(file, []byte(text), 0o644)
+}
+
+func (b *bench) nginxProxy(addr string) string {
+	text := "upstream out {\n"
+	for _, backend := range b.backends {
+		text += "server " + backend + ";\n"
+	}
+	return text + "keepalive 1024;\nkeepalive_requests 1000000000;\nkeepalive_timeout 1h;\n}\nserver {\nlisten " + addr +
+		" backlog=4096;\nkeepalive_requests 1000000000;\nkeepalive_timeout 1h;\n" +
+		"location / {\nproxy_pass http://out;\nproxy_http_version 1.1;\n" +
+		"proxy_set_header Connection \"\";\nproxy_set_header Host $host;\n}\n}\n"
+}
+
+// nginx returns how to run one with the given servers.
+func (b *bench) nginx(name, http string) ([]string, error) {
+	prefix := filepath.Join(b.dir, name)
+	text := "daemon off;\nworker_processes 1;\npid pid;\nerror_log stderr warn;\n"
+	if os.Geteuid() == 0 {
+		text += "user root;\n"
+	}
+	text += "events { worker_connections 8192; }\nhttp {\naccess_log off;\n"
+	for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
+		text += kind + "_temp_path " + kind + ";\n"
+	}
+	err := errors.Join(os.MkdirAll(prefix, 0o755), os.WriteFile(filepath.Join(prefix, "conf"), []byte(text+http+"}\n"), 0o644))
+	return []string{b.command("nginx"), "-e", "stderr", "-p", prefix, "-c", "conf"}, err
+}
+
+func (b *bench) reverseProxy(addr string) ([]string, error) {
+	self, err := os.Executable()
+	return append([]string{self, reverseProxyArg, addr}, b.backends...), err
+}
+
+// version is what a proxy says of itself, or "" for what says nothing.
+func (b *bench) version(name, path string) string {
+	flag := map[string]string{"haproxy": "-v", "nginx": "-v", fairlead: "--version", fairleadAgain: "--version"}[name]
+	if flag == "" {
+		return ""
+	}
+	out, _ := exec.Command(path, flag).CombinedOutput() //nolint:gosec // one of the proxies; without a version it is not named
+	line, _, _ := strings.Cut(string(out), "\n")
+	line = strings.TrimPrefix(line, "nginx version: nginx/")
+	if f := strings.Fields(line); name == "haproxy" && len(f) > 2 {
+		return f[2]
+	}
+	return line
+}
+
+// get makes one request as wrk does, and wants the backend's answer.
+func get(ctx context.Context, addr string) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/", nil)
+	if err != nil {
+		return err
+	}
+	request.Host, request.Close = service, true
+	response, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close() //nolint:errcheck // only read
+	got, err := io.ReadAll(io.LimitReader(response.Body, 1<<16))
+	if err == nil && (response.StatusCode != http.StatusOK || string(got) != body) {
+		err = fmt.Errorf("%s: %.200q", response.Status, got)
+	}
+	return err
+}
+
+// addresses are n of the loopback interface that nobody uses.
+func addresses(n int) ([]string, error) {
+	var all []string
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		defer l.Close() //nolint:errcheck // kept until all are known, so that they differ
+		all = append(all, l.Addr().String())
+	}
+	return all, nil
+}
