@@ -37,7 +37,7 @@ type applied struct {
 
 // applyChildren applies all children of the accepted generation. The ConfigMap comes first: Pods mount it, and a failure to
 // store what was accepted must not be hidden by a success elsewhere. An error of one child does not keep the others back.
-func (r *meshReconciler) applyChildren(ctx context.Context, s *meshState, in *inputs) error {
+func (r *meshReconciler) applyChildren(ctx context.Context, s *meshState) error {
 	errs := []error{r.applyBinding(ctx)}
 	m := s.accepted
 	if m == nil {

@@ -151,7 +151,7 @@ func (r *meshReconciler) pass(ctx context.Context, s *meshState, mesh *v1alpha1.
 	if err := s.decide(in); err != nil {
 		return 0, err
 	}
-	applyErr := r.applyChildren(ctx, s, in)
+	applyErr := r.applyChildren(ctx, s)
 	if apierrors.IsConflict(applyErr) { // somebody else wrote the ConfigMap: read it again and merge
 		s.loaded = false
 		return passEvery, nil

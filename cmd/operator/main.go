@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"time"
@@ -69,7 +70,7 @@ func run(ctx context.Context, o options) error {
 	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
 		return fmt.Errorf("build scheme: %w", err)
 	}
-	if err := awaitAPI(ctx, config, zapr.NewLogger(logger)); err != nil {
+	if err := awaitAPI(ctx, config, o.probeAddr, zapr.NewLogger(logger)); err != nil {
 		return err
 	}
 	if o.proxyImage == "" {
@@ -104,19 +105,26 @@ func run(ctx context.Context, o options) error {
 const retryAPI = time.Second
 
 // awaitAPI returns once the API server answers anything at all. To end instead would leave the start to the kubelet's backoff, which
-// after an outage of a minute is longer than the outage.
-func awaitAPI(ctx context.Context, config *rest.Config, log logr.Logger) error {
+// may be longer than the outage was. Until then it answers the liveness probe itself, for the same reason.
+func awaitAPI(ctx context.Context, config *rest.Config, probeAddr string, log logr.Logger) error {
 	server, err := discovery.NewDiscoveryClientForConfig(config)
 	if err != nil {
 		return fmt.Errorf("set up client: %w", err)
 	}
+	if reachable(server) == nil {
+		return nil
+	}
+	stop, err := answerLiveness(ctx, probeAddr)
+	if err != nil {
+		return err
+	}
+	defer stop()
 	ticker := time.NewTicker(retryAPI)
 	defer ticker.Stop()
 	said := ""
 	for {
-		_, err := server.ServerVersion()
-		var answer apierrors.APIStatus
-		if err == nil || errors.As(err, &answer) && answer.Status().Code < http.StatusInternalServerError {
+		err := reachable(server)
+		if err == nil {
 			return nil
 		}
 		if err.Error() != said {
@@ -129,6 +137,36 @@ func awaitAPI(ctx context.Context, config *rest.Config, log logr.Logger) error {
 		case <-ticker.C:
 		}
 	}
+}
+
+// reachable returns nil if the server answers, be it with a refusal: others will find out what that means.
+func reachable(server *discovery.DiscoveryClient) error {
+	_, err := server.ServerVersion()
+	var answer apierrors.APIStatus
+	if errors.As(err, &answer) && answer.Status().Code < http.StatusInternalServerError {
+		return nil
+	}
+	return err
+}
+
+// answerLiveness serves /healthz alone, so the Pod is alive and not ready, until stop is called.
+func answerLiveness(ctx context.Context, addr string) (stop func(), err error) {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("probes: %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("/healthz", func(http.ResponseWriter, *http.Request) {})
+	probes := &http.Server{Handler: mux, ReadHeaderTimeout: retryAPI}
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		_ = probes.Serve(listener) // it ends when it is stopped; were it to end before, the probe would tell
+	}()
+	return func() {
+		_ = probes.Close() // only probes are cut off
+		<-served
+	}, nil
 }
 
 // ownImage returns the image of this Pod, so that operator and proxies are of one version whatever put the image there.

@@ -140,7 +140,7 @@ func (f *Fleet) balancers() []v1alpha1.BalancerSummary {
 		for _, b := range p.status.Balancers {
 			sum, ok := merged[b.Client]
 			if !ok {
-				sum = v1alpha1.BalancerSummary{Client: b.Client, Endpoints: b.Endpoints, Available: b.Available}
+				sum = v1alpha1.BalancerSummary(b)
 			}
 			sum.Endpoints, sum.Available = max(sum.Endpoints, b.Endpoints), min(sum.Available, b.Available)
 			merged[b.Client] = sum

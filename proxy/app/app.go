@@ -40,7 +40,10 @@ type Options struct {
 	LogLevel func(string)
 }
 
-// App is a running proxy. Apply and Shutdown are called by one goroutine at a time.
+// errEnded is Apply's answer once Shutdown began: a listener opened then would take connections only to cut them.
+var errEnded = errors.New("the proxy is shutting down")
+
+// App is a running proxy. Apply is called by one goroutine at a time.
 type App struct {
 	options Options
 	buffers *transport.Buffers
@@ -49,6 +52,11 @@ type App struct {
 	resolver            *dns.Resolver
 	namers              *namers
 	health              *health
+	// drainTimeout is how long what left the configuration may finish its requests; shorter in tests.
+	drainTimeout time.Duration
+
+	applying sync.Mutex // held while a configuration is swapped; guards ended
+	ended    bool
 
 	mu        sync.Mutex // guards what follows
 	config    *config.Config
@@ -66,7 +74,7 @@ func New(o Options) *App {
 		guarded:    transport.NewPools(transport.NewDialer(transport.DialOptions{Allow: o.Policy}), transport.PoolOptions{}),
 		resolver:   dns.New(nil),
 		routers:    make(map[string]*router), listeners: make(map[netip.AddrPort]*listener),
-		quit: make(chan struct{}),
+		quit: make(chan struct{}), drainTimeout: drainTimeout,
 	}
 	a.namers = newNamers(a.resolver, o.Kubernetes)
 	a.health = newHealth(a)
@@ -74,8 +82,13 @@ func New(o Options) *App {
 }
 
 // Apply makes cfg what is served: build new, swap, drain old. When it returns nil, no request that begins follows the old rules.
-// An error names what could not be built, and everything stays as it was.
+// An error names what could not be built, and everything stays as it was. After Shutdown began nothing is applied.
 func (a *App) Apply(ctx context.Context, cfg *config.Config) error {
+	a.applying.Lock()
+	defer a.applying.Unlock()
+	if a.ended {
+		return errEnded
+	}
 	mounts, err := a.namers.mounts(cfg.Mesh.Spec.Namers)
 	if err != nil {
 		return err
@@ -117,7 +130,8 @@ func (a *App) Apply(ctx context.Context, cfg *config.Config) error {
 	a.retire(cfg, fresh)
 	for name, r := range gone {
 		if routers[name] == nil {
-			a.draining.Go(func() { r.closeAfter(drainTimeout, a.quit) })
+			r.scope.Close() // now: a router that comes to the same name later has its metrics in the same place
+			a.draining.Go(func() { r.closeAfter(a.drainTimeout, a.quit) })
 		}
 	}
 	a.health.follow(cfg, routers)
@@ -149,7 +163,7 @@ func (a *App) open(ctx context.Context, cfg *config.Config) (map[netip.AddrPort]
 			addr, err := netip.ParseAddrPort(s.Addr)
 			if err == nil && a.listeners[addr] == nil {
 				var l *listener
-				if l, err = a.listen(ctx, addr, cfg.Routers[i].Name, s); err == nil {
+				if l, err = a.listen(ctx, addr, s); err == nil {
 					opened[addr] = l
 				}
 			}
@@ -166,7 +180,7 @@ func (a *App) open(ctx context.Context, cfg *config.Config) (map[netip.AddrPort]
 
 // retire drains the listeners that cfg has no more, and takes up the new ones.
 func (a *App) retire(cfg *config.Config, fresh []*listener) {
-	wanted := make(map[netip.AddrPort]bool)
+	wanted, timeout := make(map[netip.AddrPort]bool), a.drainTimeout
 	for i := range cfg.Routers {
 		for _, s := range cfg.Routers[i].Servers {
 			wanted[netip.MustParseAddrPort(s.Addr)] = true
@@ -177,8 +191,10 @@ func (a *App) retire(cfg *config.Config, fresh []*listener) {
 	for addr, l := range a.listeners {
 		if !wanted[addr] {
 			delete(a.listeners, addr)
+			l.tcp.Close()   // now, so that the address can come back with the next configuration
+			l.scope.Close() // as with a router
 			a.draining.Go(func() {
-				ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+				ctx, cancel := context.WithTimeout(context.Background(), timeout)
 				defer cancel()
 				_ = l.stop(ctx) // requests that outlive the drain were cut off: the listener counts them
 			})
@@ -198,6 +214,9 @@ func (a *App) Config() *config.Config {
 
 // Shutdown drains: it stops accepting, lets requests under way end until ctx does, then closes everything.
 func (a *App) Shutdown(ctx context.Context) error {
+	a.applying.Lock()
+	a.ended = true
+	a.applying.Unlock()
 	a.mu.Lock()
 	listeners := a.listeners
 	a.listeners = make(map[netip.AddrPort]*listener)

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/fairlead/fairlead/proxy/config"
@@ -19,35 +20,49 @@ type listener struct {
 	addr   netip.AddrPort
 	tcp    *transport.Listener
 	server *http1.Server
-	scope  telemetry.Scope
 	served sync.WaitGroup
 	app    *App
+
+	// router, scope and metrics change with the router that the listener serves; only Apply writes them.
+	router  *router
+	scope   telemetry.Scope
+	metrics atomic.Pointer[serverMetrics]
+	pending atomic.Int64
 }
 
-func (a *App) listen(ctx context.Context, addr netip.AddrPort, router string, s config.Server) (*listener, error) {
+func (a *App) listen(ctx context.Context, addr netip.AddrPort, s config.Server) (*listener, error) {
 	tcp, err := transport.Listen(ctx, addr, transport.ListenOptions{MaxConns: s.MaxConnections})
 	if err != nil {
 		return nil, err
 	}
-	scope := a.options.Metrics.Scope("rt", router, "server", addr.Addr().String(), strconv.Itoa(int(addr.Port())))
-	l := &listener{addr: addr, tcp: tcp, scope: scope, app: a}
-	scope.GaugeFunc("connections", func() float64 { return float64(tcp.Open.Load()) })
-	scope.GaugeFunc("refused_connections", func() float64 { return float64(tcp.Refused.Load()) })
-	return l, nil
+	return &listener{addr: addr, tcp: tcp, app: a}, nil
+}
+
+// measure puts the listener's metrics below those of its router.
+func (l *listener) measure(r *router) {
+	if l.router == r {
+		return
+	}
+	if l.scope != nil {
+		l.scope.Close()
+	}
+	l.router = r
+	l.scope = r.scope.Scope("server", l.addr.Addr().String(), strconv.Itoa(int(l.addr.Port())))
+	l.scope.GaugeFunc("connections", func() float64 { return float64(l.tcp.Open.Load()) })
+	l.scope.GaugeFunc("refused_connections", func() float64 { return float64(l.tcp.Refused.Load()) })
+	l.scope.GaugeFunc("pending", func() float64 { return float64(l.pending.Load()) })
+	l.metrics.Store(newServerMetrics(l.scope))
 }
 
 // start serves the listener by a router.
 func (l *listener) start(r *router, rc *config.Router) {
+	l.measure(r)
 	l.server = http1.NewServer(http1.Options{
-		Router: r, Observer: newServerMetrics(l.scope), Buffers: l.app.buffers,
+		Router: r, Observer: l, Buffers: l.app.buffers,
 		Log:    l.app.options.Log.WithName("http").WithValues("router", r.name, "server", l.addr.String()),
 		Limits: limits(rc),
 	})
-	l.served.Go(func() {
-		if err := l.server.Serve(l.tcp); err != nil {
-			l.app.options.Log.Error(err, "Listener ended", "server", l.addr.String())
-		}
-	})
+	l.served.Go(func() { l.server.Serve(l.tcp) })
 }
 
 // move makes the listener serve by a router whose configuration changed, or by another one.
@@ -55,6 +70,7 @@ func (l *listener) move(r *router, rc *config.Router, s config.Server) {
 	l.tcp.SetMaxConns(s.MaxConnections)
 	l.server.SetLimits(limits(rc))
 	l.server.SetRouter(r)
+	l.measure(r)
 }
 
 func limits(rc *config.Router) http1.Limits {
@@ -65,7 +81,6 @@ func limits(rc *config.Router) http1.Limits {
 func (l *listener) stop(ctx context.Context) error {
 	err := l.server.Shutdown(ctx)
 	l.served.Wait()
-	l.scope.Close()
 	return err
 }
 
@@ -75,7 +90,6 @@ type serverMetrics struct {
 	requests, success, failures      *telemetry.Counter
 	connects, closes, received, sent *telemetry.Counter
 	classes                          [6]*telemetry.Counter
-	pending                          *telemetry.Gauge
 	latency                          *telemetry.Histogram
 }
 
@@ -84,7 +98,7 @@ func newServerMetrics(s telemetry.Scope) *serverMetrics {
 		scope: s, requests: s.Counter("requests"), success: s.Counter("success"), failures: s.Counter("failures"),
 		connects: s.Counter("connects"), closes: s.Counter("closes"),
 		received: s.Counter("received_bytes"), sent: s.Counter("sent_bytes"),
-		pending: s.Gauge("pending"), latency: s.Histogram("request_latency_ms"),
+		latency: s.Histogram("request_latency_ms"),
 	}
 	status := s.Scope("status")
 	m.classes[0] = status.Counter("error")
@@ -95,17 +109,18 @@ func newServerMetrics(s telemetry.Scope) *serverMetrics {
 }
 
 // ConnOpened implements http1.Observer.
-func (m *serverMetrics) ConnOpened(shard uint32) { m.connects.Incr(shard) }
+func (l *listener) ConnOpened(shard uint32) { l.metrics.Load().connects.Incr(shard) }
 
 // ConnClosed implements http1.Observer.
-func (m *serverMetrics) ConnClosed(shard uint32) { m.closes.Incr(shard) }
+func (l *listener) ConnClosed(shard uint32) { l.metrics.Load().closes.Incr(shard) }
 
 // RequestStarted implements http1.Observer.
-func (m *serverMetrics) RequestStarted(uint32) { m.pending.Add(1) }
+func (l *listener) RequestStarted(uint32) { l.pending.Add(1) }
 
 // RequestFinished implements http1.Observer.
-func (m *serverMetrics) RequestFinished(shard uint32, o *http1.Outcome) {
-	m.pending.Add(-1)
+func (l *listener) RequestFinished(shard uint32, o *http1.Outcome) {
+	l.pending.Add(-1)
+	m := l.metrics.Load()
 	m.requests.Incr(shard)
 	switch o.Class {
 	case classify.Success:

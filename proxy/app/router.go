@@ -104,10 +104,7 @@ func sameIdentifiers(old *identifiers, rc *config.Router) bool {
 	return true
 }
 
-func (r *router) close() {
-	r.routes.Close()
-	r.scope.Close()
-}
+func (r *router) close() { r.routes.Close() }
 
 // closeAfter closes the router once the requests of its listeners had their time to end, or at once when quit closes.
 func (r *router) closeAfter(d time.Duration, quit <-chan struct{}) {

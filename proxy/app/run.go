@@ -99,8 +99,7 @@ func Run(ctx context.Context, o RunOptions) error {
 	}
 	err := p.stop()
 	cancel()
-	<-failed
-	return err
+	return errors.Join(err, <-failed)
 }
 
 func wait(d time.Duration, failed chan error) {

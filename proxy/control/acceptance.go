@@ -28,9 +28,9 @@ type verdict struct {
 	err        *config.Error
 }
 
-func newAcceptance(env config.Environment) *acceptance {
+func newAcceptance() *acceptance {
 	return &acceptance{
-		env:    env,
+		env:    config.Cluster,
 		meshes: map[types.UID]*v1alpha1.Mesh{}, dtabs: map[types.UID]*v1alpha1.Dtab{}, cache: map[types.UID]verdict{},
 	}
 }

@@ -40,7 +40,7 @@ func serves(cfg *config.Config) string {
 }
 
 func TestAcceptance(t *testing.T) {
-	a := newAcceptance(config.Cluster)
+	a := newAcceptance()
 	good := mesh(1, "outgoing")
 	step := func(what string, m *v1alpha1.Mesh, want string, refused int, dtabs ...*v1alpha1.Dtab) {
 		t.Helper()
@@ -67,7 +67,7 @@ func TestAcceptance(t *testing.T) {
 	elsewhere.Spec.MeshRef.Namespace = "other"
 	step("for a mesh of that name elsewhere", mesh(3, "outgoing"), "", 0, elsewhere)
 
-	if cfg, r := newAcceptance(config.Cluster).build(mesh(1, "x", "x"), nil); cfg != nil || len(r) != 1 {
+	if cfg, r := newAcceptance().build(mesh(1, "x", "x"), nil); cfg != nil || len(r) != 1 {
 		t.Errorf("a mesh that was never good: %v, %v", cfg, r)
 	}
 }
@@ -75,7 +75,7 @@ func TestAcceptance(t *testing.T) {
 // However many Dtabs are bad, each good one is served as its newest good generation.
 func TestBadDtabsAmongGoodOnes(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
-	a := newAcceptance(config.Cluster)
+	a := newAcceptance()
 	m := mesh(1, "outgoing")
 	current := map[int]*v1alpha1.Dtab{}
 	good := map[int]int64{}
@@ -116,7 +116,7 @@ func TestBadDtabsAmongGoodOnes(t *testing.T) {
 }
 
 func TestOlderGenerationOnDiskDoesNotWin(t *testing.T) {
-	a := newAcceptance(config.Cluster)
+	a := newAcceptance()
 	a.remember(&config.Documents{Dtabs: []*v1alpha1.Dtab{dtabOf("web", "u", 5, "/snapshot")}})
 	a.remember(&config.Documents{Dtabs: []*v1alpha1.Dtab{dtabOf("web", "u", 4, "/configmap"), dtabOf("zoo", "z", 1, "/z")}})
 	cfg, _ := a.build(mesh(1, "outgoing"), []*v1alpha1.Dtab{dtabOf("web", "u", 6, "! !"), dtabOf("zoo", "z", 2, "! !")})

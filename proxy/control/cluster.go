@@ -100,7 +100,7 @@ func NewCluster(o ClusterOptions) (*Cluster, error) {
 		return nil, fmt.Errorf("client of %s: %w", v1alpha1.GroupVersion, err)
 	}
 	c := &Cluster{
-		opts: o, accept: newAcceptance(config.Cluster), client: client,
+		opts: o, accept: newAcceptance(), client: client,
 		changed: make(chan struct{}, 1), dirty: make(chan struct{}, 1),
 		reloads: o.Scope.Counter("reloads"), failures: o.Scope.Counter("reload_failures"),
 		snapshots: o.Scope.Counter("snapshots"), snapshotFailure: o.Scope.Counter("snapshot_failures"),

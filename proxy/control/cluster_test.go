@@ -333,7 +333,11 @@ func TestNothingOnDiskAndNoAPI(t *testing.T) {
 			}
 		}, "incomplete"},
 		"foreign snapshot": {func(t *testing.T, o *ClusterOptions) {
-			if err := writeSnapshot(o.SnapshotDir, &snapshot{MeshUID: "another"}); err != nil {
+			documents, err := config.Encode(whole.Served().Mesh.Object, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := writeSnapshot(o.SnapshotDir, &snapshot{MeshUID: "another", Config: string(documents)}); err != nil {
 				t.Fatal(err)
 			}
 		}, "waiting for the API server"},

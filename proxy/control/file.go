@@ -27,6 +27,9 @@ const (
 	// racy is how young a file's time stamp must be to distrust it: two writes within one tick of the file system's clock look
 	// alike.
 	racy = 2 * time.Second
+	// retryPolls is after how many polls a good file that could not be applied is tried again: what was in the way, such as another
+	// process on its port, may have gone.
+	retryPolls = 25
 )
 
 // FileOptions of a File.
@@ -52,6 +55,10 @@ type File struct {
 	// seen is what the file looked like when it was last read; sum is the hash of what was last given to load.
 	seen stamp
 	sum  [sha256.Size]byte
+	// retryIn counts the polls down to the next try of a file that could not be applied; 0 when there is none to come.
+	retryIn int
+	// again is true while content that could not be applied is tried another time: the same error is then old news.
+	again bool
 
 	mu     sync.Mutex
 	served *config.Config
@@ -123,9 +130,11 @@ func (f *File) LastError() error {
 	return f.err
 }
 
-// poll looks at the file once. Each content is tried, and its error logged, once.
+// poll looks at the file once. Each content is tried once, but for one that could not be applied.
 func (f *File) poll(ctx context.Context) {
-	if !f.touched() {
+	again := f.retryIn == 1
+	f.retryIn = max(f.retryIn-1, 0)
+	if !f.touched() && !again {
 		return
 	}
 	data, err := f.settled(ctx)
@@ -137,9 +146,10 @@ func (f *File) poll(ctx context.Context) {
 		return
 	}
 	sum := sha256.Sum256(data)
-	if sum == f.sum && f.seen.err == "" {
+	if sum == f.sum && f.seen.err == "" && !again {
 		return
 	}
+	f.again = again && sum == f.sum
 	f.seen.err, f.sum = "", sum
 	cfg := f.Served()
 	if err := f.load(ctx, data); err == nil && !same(cfg, f.Served()) {
@@ -167,11 +177,14 @@ func (f *File) settled(ctx context.Context) ([]byte, error) {
 	if sha256.Sum256(data) == f.sum {
 		return data, nil
 	}
+	pause := time.NewTimer(settle)
+	defer pause.Stop()
 	for range 20 {
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
-		case <-time.After(settle):
+		case <-pause.C:
+			pause.Reset(settle)
 		}
 		again, err := f.read()
 		if err != nil {
@@ -210,12 +223,14 @@ func (f *File) read() ([]byte, error) {
 
 // load decodes, validates and applies.
 func (f *File) load(ctx context.Context, data []byte) error {
+	f.retryIn = 0
 	cfg, bad := config.DecodeConfig(f.opts.Path, data, f.opts.Env)
 	if bad != nil {
 		f.record(nil, bad)
 		return bad
 	}
 	if err := f.opts.Apply(ctx, cfg); err != nil {
+		f.retryIn = retryPolls
 		f.record(nil, err)
 		return err
 	}
@@ -227,6 +242,7 @@ func (f *File) load(ctx context.Context, data []byte) error {
 func (f *File) record(cfg *config.Config, err error) {
 	f.mu.Lock()
 	started := f.served != nil
+	known := f.again && f.err != nil && err != nil && f.err.Error() == err.Error()
 	f.err = err
 	if err == nil {
 		f.served = cfg
@@ -239,7 +255,7 @@ func (f *File) record(cfg *config.Config, err error) {
 	}
 	f.failures.Incr(0)
 	f.refused.Set(1)
-	if started {
+	if started && !known {
 		f.opts.Log.Info("configuration refused, the one before is still served", "path", f.opts.Path, "error", err.Error())
 	}
 }

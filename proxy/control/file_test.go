@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -162,6 +163,59 @@ func TestFileIsFollowed(t *testing.T) {
 }
 
 // A good file that comes back after it was lost, with the content that was served, ends the refusal.
+// TestFileThatCouldNotBeAppliedIsTriedAgain: what was in the way, such as another process on its port, may have gone, and nobody edits a
+// good file for that.
+func TestFileThatCouldNotBeAppliedIsTriedAgain(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "mesh.yaml")
+	write(t, path, dtabDocument("/old"))
+	var taken atomic.Bool
+	var tries atomic.Int32
+	logs := make(chan string, 1000)
+	f := NewFile(FileOptions{
+		Path: path, Env: config.Standalone, Scope: telemetry.New(), Interval: time.Millisecond,
+		Apply: func(context.Context, *config.Config) error {
+			if tries.Add(1); taken.Load() {
+				return errors.New("address already in use")
+			}
+			return nil
+		},
+		Log: funcr.New(func(_, args string) { logs <- args }, funcr.Options{}),
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- f.Run(ctx) }()
+	await := func(what string, ok func() bool) {
+		t.Helper()
+		for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(time.Millisecond) { // the step of a poll
+			if time.Now().After(deadline) {
+				t.Fatal(what)
+			}
+		}
+	}
+	await("the first configuration is not served", func() bool { return f.Ready() == nil })
+	taken.Store(true)
+	replace(t, path, dtabDocument("/new"))
+	await("it is not tried again", func() bool { return tries.Load() >= 4 })
+	taken.Store(false)
+	await("it is not served when the way is free", func() bool { return f.LastError() == nil })
+	tried := tries.Load()
+	replace(t, path, dtabDocument("/newer"))
+	await("the next edit is not served", func() bool { return tries.Load() == tried+1 })
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	refused := 0
+	for range len(logs) {
+		if strings.Contains(<-logs, "refused") {
+			refused++
+		}
+	}
+	if refused != 1 {
+		t.Errorf("the same reason was logged %d times", refused)
+	}
+}
+
 func TestFileComesBackAsItWas(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "mesh.yaml")
 	write(t, path, dtabDocument("/a"))

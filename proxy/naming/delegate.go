@@ -11,6 +11,9 @@ import (
 const (
 	// MaxLookups bounds the look-ups of one evaluation: a union that doubles at each step reaches any depth's worth of leaves.
 	MaxLookups = 4096
+	// MaxLocalLookups bounds the part of them that the rules of a request itself lead to: each is work, and memory for as long as the
+	// name is kept, that any client may ask for.
+	MaxLocalLookups = 256
 	// LocalObject is the Source.Object of the rules that a request brought with it.
 	LocalObject = "l5d-dtab"
 	// maxErrorPath bounds the path in the text of an error: loops make long ones.
@@ -23,6 +26,8 @@ var (
 	ErrMaxDepth = fmt.Errorf("max recursion level: %d reached in namer lookup", dtab.MaxDepth)
 	// ErrMaxLookups means that the rules fan out too far.
 	ErrMaxLookups = fmt.Errorf("more than %d lookups for one name", MaxLookups)
+	// ErrMaxLocalLookups means that the rules of the request itself fan out too far.
+	ErrMaxLocalLookups = fmt.Errorf("more than %d lookups by rules of the request itself", MaxLocalLookups)
 	// ErrLocalAddress means that a request's own rules lead to an address.
 	ErrLocalAddress = errors.New("rules of the request itself may not lead to an address")
 )
@@ -77,6 +82,8 @@ type evaluation struct {
 	deps    *deps
 	lookups int
 	asked   int
+	// byLocal counts those of lookups that the request's own rules led to.
+	byLocal int
 }
 
 // run delegates the path. Rules that exceed MaxLookups anywhere are an error as a whole: a union would otherwise spread its requests
@@ -85,6 +92,9 @@ func (e *evaluation) run(p dtab.Path) outcome {
 	out := e.bind(p, 0, origin{})
 	if e.lookups > MaxLookups || e.asked > MaxLookups {
 		return outcome{verdict: broken, err: &RuleError{p, ErrMaxLookups}}
+	}
+	if e.byLocal > MaxLocalLookups {
+		return outcome{verdict: broken, err: &RuleError{p, ErrMaxLocalLookups}}
 	}
 	return out
 }
@@ -96,6 +106,11 @@ func (e *evaluation) bind(p dtab.Path, depth int, from origin) outcome {
 	}
 	if e.lookups++; e.lookups > MaxLookups {
 		return outcome{verdict: broken, err: &RuleError{p, ErrMaxLookups}}
+	}
+	if from.local {
+		if e.byLocal++; e.byLocal > MaxLocalLookups {
+			return outcome{verdict: broken, err: &RuleError{p, ErrMaxLocalLookups}}
+		}
 	}
 	tree := e.rules.table.LookupWith(e.local, p)
 	if tree.Kind == dtab.Neg {

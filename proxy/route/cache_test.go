@@ -10,6 +10,8 @@ import (
 	"github.com/fairlead/fairlead/proxy/config"
 	"github.com/fairlead/fairlead/proxy/naming"
 	"github.com/fairlead/fairlead/proxy/resilience/classify"
+
+	"github.com/fairlead/fairlead/proxy/dtab"
 )
 
 func TestIdleExpiry(t *testing.T) {
@@ -89,6 +91,32 @@ func TestNamesAreBounded(t *testing.T) {
 	}
 	if v := h.metric("bindcache/path/size"); v != "50.0" && v != "50" {
 		t.Errorf("size %s", v)
+	}
+}
+
+// TestNamesWithRulesOfTheirOwnAreBounded: whoever thinks up many l5d-dtab headers costs a bounded amount of memory, and no other name its
+// place.
+func TestNamesWithRulesOfTheirOwnAreBounded(t *testing.T) {
+	h := newHouse(t, "/svc => /#")
+	defer h.Close()
+	h.maxLocal = 20
+	h.fake.bind("/web", endpoint(1))
+	h.leaf("/svc/web")
+	for i := range 500 {
+		rules, err := dtab.Parse(fmt.Sprintf("/x%d => /y", i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := h.Bind([]byte(fmt.Sprintf("web with %d", i)), dtab.Path{"svc", "web"}, rules)
+		if _, err := n.Choose(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if local, all := h.local.Load(), h.count.Load(); local != 20 || all != 21 {
+		t.Errorf("%d names with rules of their own of %d kept; want 20 of 21", local, all)
+	}
+	if h.Lookup([]byte("/svc/web")) == nil {
+		t.Error("the name that everybody asks for lost its place")
 	}
 }
 

@@ -53,7 +53,7 @@ func (r *Router) acquireClient(b *naming.Bound) (*client, *Error) {
 			r.stats.refused.Incr(0)
 			return nil, &Error{ReasonTooManyClients, "as many bound names as this proxy keeps are in use; refused " + key}
 		}
-		c = r.newClient(b.ID, key)
+		c = r.newClient(b.ID)
 		r.clients[key] = c
 	}
 	c.users++
@@ -88,7 +88,7 @@ func (r *Router) forget(key string, c *client) {
 	c.scope.Close()
 }
 
-func (r *Router) newClient(id dtab.Path, key string) *client {
+func (r *Router) newClient(id dtab.Path) *client {
 	c := &client{
 		id: id, readied: make(chan struct{}), sources: make(map[naming.Live[naming.Addrs]]int),
 		scope: r.options.Scope.Scope("client", label(id)),

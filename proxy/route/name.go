@@ -175,6 +175,9 @@ func (n *Name) build(t naming.Tree, s naming.State, err error) {
 // lost reports whether the rules lead to no endpoint.
 func (d *distribution) lost() bool { return d.err != nil }
 
+// isLocal reports whether the requests brought rules of their own.
+func (n *Name) isLocal() bool { return len(n.local) > 0 }
+
 func (n *Name) isLost() bool { return n.current.Load().lost() }
 
 // add collects the leaves below t, whose share is share. All weights zero means equal shares.
@@ -247,6 +250,9 @@ func (n *Name) close() {
 	n.bound.Close()
 	if n.isLost() {
 		n.router.lost.Add(-1)
+	}
+	if n.isLocal() {
+		n.router.local.Add(-1)
 	}
 	n.release(n.current.Load())
 	n.router.releaseService(n.service)

@@ -23,6 +23,8 @@ const (
 	MaxNames = 10000
 	// MaxLost bounds those among them that lead nowhere: whoever asks for many of them gets answers, but no memory.
 	MaxLost = 1000
+	// MaxLocal bounds those that requests made with rules of their own, any number of which a single client can think up.
+	MaxLocal = 1000
 	// MaxClients bounds the clients. Beyond it a new bound name is refused, with its own reason.
 	MaxClients = 10000
 	// MaxDestinations is how many destinations are kept for a report to come. Those in use are kept beyond it.
@@ -55,11 +57,11 @@ type Router struct {
 	now   atomic.Int64
 	seed  maphash.Seed
 	names [shards]nameShard
-	// count is the number of names, lost that of those which lead nowhere.
-	count, lost atomic.Int64
-	stats       stats
-	// maxNames, maxLost, maxClients and maxDestinations are the limits, lower in tests.
-	maxNames, maxLost           int64
+	// count is the number of names, lost that of those which lead nowhere, local that of those with rules of their own.
+	count, lost, local atomic.Int64
+	stats              stats
+	// maxNames and so on are the limits, lower in tests.
+	maxNames, maxLost, maxLocal int64
 	maxClients, maxDestinations int
 
 	mu           sync.Mutex // guards what follows
@@ -95,7 +97,7 @@ func New(o Options) *Router {
 		services: make(map[string]*service), clients: make(map[string]*client),
 		destinations: make(map[DestinationKey]*destination),
 		quit:         make(chan struct{}), done: make(chan struct{}),
-		maxNames: MaxNames, maxLost: MaxLost, maxClients: MaxClients, maxDestinations: MaxDestinations,
+		maxNames: MaxNames, maxLost: MaxLost, maxLocal: MaxLocal, maxClients: MaxClients, maxDestinations: MaxDestinations,
 		stats: stats{
 			misses: cache.Counter("misses"), evicts: cache.Counter("evicts"),
 			refused: o.Scope.Scope("bindcache", "client").Counter("refused"),
@@ -178,21 +180,26 @@ func (r *Router) Bind(key []byte, path dtab.Path, local dtab.Dtab) *Name {
 	r.stats.misses.Incr(0)
 	n.service = r.acquireService(path)
 	n.bound = r.interpreter.Bind(path, local, n.build)
+	if n.isLocal() {
+		r.local.Add(1)
+	}
 	close(n.started)
 	// Only now, because closing a name waits until it is bound: two that evict each other must not wait for each other.
 	switch {
 	case r.count.Add(1) > r.maxNames:
-		r.evict(index, n, false)
+		r.evict(index, n, (*Name).isBound)
+	case r.local.Load() > r.maxLocal && n.isLocal():
+		r.evict(index, n, (*Name).isLocal)
 	case r.lost.Load() > r.maxLost && n.isLost():
-		r.evict(index, n, true)
+		r.evict(index, n, (*Name).isLost)
 	}
 	return n
 }
 
-// evict makes room for n: in its own shard, or else in the next that has a name. With lost, only one that leads nowhere goes.
-func (r *Router) evict(index int, n *Name, lost bool) {
+// evict makes room for n: in its own shard, or else in the next that has a name. Only one of those that may go does.
+func (r *Router) evict(index int, n *Name, may func(*Name) bool) {
 	for i := range shards {
-		if victim := r.names[(index+i)%shards].evict(n, lost); victim != nil {
+		if victim := r.names[(index+i)%shards].evict(n, may); victim != nil {
 			r.count.Add(-1)
 			r.stats.evicts.Incr(0)
 			victim.close()
@@ -203,13 +210,13 @@ func (r *Router) evict(index int, n *Name, lost bool) {
 
 // evict removes the least recently used of a few names, preferring one that does not exist anyway. A name that is being bound is left
 // alone: closing it would wait for its namers.
-func (s *nameShard) evict(keep *Name, lost bool) *Name {
+func (s *nameShard) evict(keep *Name, may func(*Name) bool) *Name {
 	s.Lock()
 	defer s.Unlock()
 	var victim *Name
 	looked := 0
 	for _, n := range s.names {
-		if n == keep || !n.isBound() || lost && !n.isLost() {
+		if n == keep || !n.isBound() || !may(n) {
 			continue
 		}
 		if victim == nil || n.worth() < victim.worth() {

@@ -212,7 +212,7 @@ func (c *Conn) readable(fd uintptr) bool {
 	b := l.pool.Get(c.shard)
 	for {
 		n, err := syscall.Read(int(fd), b.B)
-		if err == syscall.EINTR { //nolint:errorlint // a system call returns the number itself, and this is the hot path
+		if err == syscall.EINTR { // a system call returns the number itself
 			continue
 		}
 		if n > 0 {
@@ -220,7 +220,7 @@ func (c *Conn) readable(fd uintptr) bool {
 			return true
 		}
 		l.pool.Put(c.shard, b)
-		if err == syscall.EAGAIN { //nolint:errorlint // as above
+		if err == syscall.EAGAIN {
 			return false
 		}
 		l.err = err
@@ -279,7 +279,7 @@ func (c *Conn) pollNow(fd uintptr) {
 	c.poll[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN | unix.POLLRDHUP}
 	for {
 		_, err := unix.Poll(c.poll[:], 0)
-		if err == unix.EINTR { //nolint:errorlint // as in readable
+		if err == unix.EINTR {
 			continue
 		}
 		if err != nil {

@@ -92,36 +92,34 @@ func (l *Listener) Close() {
 	})
 }
 
-// Serve accepts until Close and runs handle on a goroutine of its own for each connection, which handle must close. It returns nil
+// Serve accepts until Close and runs handle on a goroutine of its own for each connection, which handle must close. It returns
 // after Close, when the last call of handle has returned.
-func (l *Listener) Serve(handle func(*Conn)) error {
+func (l *Listener) Serve(handle func(*Conn)) {
 	var wg sync.WaitGroup
-	errs := make([]error, l.opts.Acceptors)
-	for i := range errs {
-		wg.Go(func() { errs[i] = l.accept(&wg, handle) })
+	for range l.opts.Acceptors {
+		wg.Go(func() { l.accept(&wg, handle) })
 	}
 	wg.Wait()
-	return errors.Join(errs...)
 }
 
-func (l *Listener) accept(wg *sync.WaitGroup, handle func(*Conn)) error {
+func (l *Listener) accept(wg *sync.WaitGroup, handle func(*Conn)) {
 	var pause time.Duration
 	for {
 		nc, err := l.tcp.AcceptTCP()
 		if err != nil {
 			select {
 			case <-l.stop:
-				return nil
+				return
 			default:
 			}
 			if errors.Is(err, net.ErrClosed) {
-				return nil
+				return
 			}
 			l.Errors.Add(1)
 			// Out of descriptors or memory, or a client that left the backlog: neither is a reason to stop serving.
 			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
 			if !l.rest(pause) {
-				return nil
+				return
 			}
 			continue
 		}

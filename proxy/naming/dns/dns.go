@@ -29,6 +29,8 @@ const (
 type LookupFunc func(ctx context.Context, host string) ([]netip.Addr, error)
 
 // Resolver keeps hosts live. Close ends all of its work.
+//
+//nolint:containedctx // it is the lifetime of the background work that Close ends, not that of a call
 type Resolver struct {
 	lookup LookupFunc
 	ctx    context.Context

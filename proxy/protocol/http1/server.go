@@ -72,17 +72,17 @@ func (s *Server) Buffers() *transport.Buffers { return s.buffers }
 
 // Serve accepts connections of l until l is closed, by Shutdown or by its owner, and returns when the last of them ended. It may be
 // called for several listeners at once.
-func (s *Server) Serve(l *transport.Listener) error {
+func (s *Server) Serve(l *transport.Listener) {
 	s.mu.Lock()
 	if s.draining.Load() {
 		s.mu.Unlock()
 		l.Close()
-		return nil
+		return
 	}
 	s.serving++
 	s.ls[l] = struct{}{}
 	s.mu.Unlock()
-	err := l.Serve(s.handle)
+	l.Serve(s.handle)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.ls, l)
@@ -91,7 +91,6 @@ func (s *Server) Serve(l *transport.Listener) error {
 		close(s.quiet)
 		s.quiet = nil
 	}
-	return err
 }
 
 // Shutdown stops accepting, closes connections that wait for a request, lets each other one answer the request it is at with

@@ -109,7 +109,7 @@ type rig struct {
 	dialer  *transport.Dialer
 	pools   *transport.Pools
 	target  *target
-	served  chan error
+	served  chan struct{}
 	stopped bool
 }
 
@@ -124,7 +124,7 @@ func newRig(tb testing.TB, o rigOptions, upstreams ...netip.AddrPort) *rig {
 	tb.Helper()
 	d := transport.NewDialer(transport.DialOptions{})
 	r := &rig{tb: tb, dialer: d, pools: transport.NewPools(d, o.pool), target: &target{changed: make(chan struct{})},
-		served: make(chan error, 1)}
+		served: make(chan struct{})}
 	for _, a := range upstreams {
 		r.target.nodes = append(r.target.nodes, balance.NewNode(naming.Endpoint{Addr: a}, r.pools.New(a)))
 	}
@@ -137,7 +137,7 @@ func newRig(tb testing.TB, o rigOptions, upstreams ...netip.AddrPort) *rig {
 		tb.Fatal(err)
 	}
 	r.l = l
-	go func() { r.served <- r.s.Serve(l) }()
+	go func() { r.s.Serve(l); close(r.served) }()
 	tb.Cleanup(r.stop)
 	return r
 }
@@ -151,9 +151,7 @@ func (r *rig) stop() {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.tb.Context()), 2*time.Second)
 	defer cancel()
 	_ = r.s.Shutdown(ctx)
-	if err := <-r.served; err != nil {
-		r.tb.Errorf("serve: %v", err)
-	}
+	<-r.served
 	r.pools.Close()
 	if n := r.s.Buffers().Outstanding(); n != 0 {
 		r.tb.Errorf("%d buffers were not given back", n)

@@ -50,7 +50,7 @@ func New(tree *telemetry.Tree, o Options) *Exporter {
 
 // ServeHTTP writes one family after the other, so that a scrape of a large tree holds one family in memory and not all.
 func (e *Exporter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	format := expfmt.Negotiate(r.Header)
+	format := expfmt.NegotiateAccept(r.Header, expfmt.DefaultAcceptedFormats()...)
 	w.Header().Set("Content-Type", string(format))
 	if r.Method == http.MethodHead {
 		return
