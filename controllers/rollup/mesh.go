@@ -39,8 +39,13 @@ func (f *Fleet) Mesh(in MeshInput) v1alpha1.MeshStatus {
 	programmed, short := f.meshProgrammed(in)
 	status.Conditions = []metav1.Condition{accepted(in.Generation, in.Refusal), f.available(in), programmed}
 	summary := ready(status.Conditions, in.Generation)
-	if summary.Status == metav1.ConditionTrue && in.Incomplete != "" {
+	switch {
+	case in.Incomplete == "":
+	case summary.Status == metav1.ConditionTrue:
 		summary = condition(v1alpha1.ConditionReady, metav1.ConditionTrue, in.Generation, v1alpha1.ReasonConfigIncomplete, in.Incomplete)
+	default:
+		// Whatever else is wrong, a proxy that starts without the API server would not become ready.
+		summary.Message += "; " + in.Incomplete
 	}
 	status.Conditions = append(status.Conditions, summary)
 	if in.Accepted == 0 {

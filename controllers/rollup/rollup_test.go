@@ -146,6 +146,17 @@ func TestMeshAvailableAndReady(t *testing.T) {
 	}
 }
 
+// TestIncompleteIsSaidInAnyState: another reason does not hide that a proxy could not start without the API server.
+func TestIncompleteIsSaidInAnyState(t *testing.T) {
+	o := three("new")
+	o.Pods[0].Ready = false
+	s := NewFleet(o).Mesh(MeshInput{Object: "ns/demo", Generation: 1, Accepted: 1, Revision: "new", Incomplete: "1000000 bytes"})
+	r := find(t, s.Conditions, v1alpha1.ConditionReady)
+	if r.Reason != v1alpha1.ReasonProxiesNotReady || !strings.HasSuffix(r.Message, "; 1000000 bytes") {
+		t.Errorf("%s: %s", r.Reason, r.Message)
+	}
+}
+
 func TestDtabProgrammedPerMember(t *testing.T) {
 	for name, c := range map[string]struct {
 		in       DtabInput
