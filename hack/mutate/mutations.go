@@ -1,0 +1,213 @@
+package main
+
+import "slices"
+
+// mutations are the ways to break the code. Each stands for a promise; the tests named must fail when it is broken. The texts are
+// whole statements where they can be, so that they move with the code.
+func mutations() []mutation {
+	return slices.Concat(requestMutations(), stateMutations(), operatorMutations(), rulesMutations())
+}
+
+// requestMutations break the way of a request.
+func requestMutations() []mutation {
+	return []mutation{
+		{
+			name: "skip the swap: an edit is applied and not served", file: "proxy/app/app.go",
+			search:  "		routers[rc.Name].set(rc, mounts)\n",
+			replace: "		if old == nil {\n			routers[rc.Name].set(rc, mounts)\n		}\n",
+			pkg:     "./proxy/app", run: "^TestEditsUnderTraffic$",
+		},
+		{
+			name: "ignore deletions of slices", file: "proxy/naming/k8s/sink.go",
+			search:  "	s.refresh(s.table.deleteSlice(key)...)\n",
+			replace: "	s.refresh(key)\n",
+			pkg:     "./proxy/naming/k8s", run: "^(TestChangesAreLive|TestAgainstModel)$",
+		},
+		{
+			name: "send requests to endpoints that are not ready", file: "proxy/naming/k8s/resolve.go",
+			search:  "a.Ready || !anyReady && a.lastResort()",
+			replace: "true || anyReady && a.lastResort()",
+			pkg:     "./proxy/naming/k8s", run: "^(TestLookup|TestAgainstModel)$",
+		},
+		{
+			name: "always pick the first endpoint", file: "proxy/balance/p2c/p2c.go",
+			search:  "	first := s.draw()\n	if n > 1 {\n",
+			replace: "	first := 0\n	if n < 0 {\n",
+			pkg:     "./proxy/balance/p2c", run: "^TestPick",
+		},
+		{
+			name: "ignore the load of endpoints", file: "proxy/balance/p2c/p2c.go",
+			search:  "		first = s.lighter(first, second)\n",
+			replace: "		_ = second\n",
+			pkg:     "./proxy/balance/p2c", run: "^TestPickPrefersTheLighterNode$",
+		},
+		{
+			name: "pass hop-by-hop headers on", file: "proxy/protocol/http1/request.go",
+			search:  "1<<kConnection | 1<<kTE | 1<<kHop",
+			replace: "1<<kConnection | 1<<kTE",
+			pkg:     "./proxy/protocol/http1", run: "^TestWire$",
+		},
+		{
+			name: "fail without l5d-err", file: "proxy/protocol/http1/refuse.go",
+			search:  "\\r\\nl5d-err: ",
+			replace: "\\r\\nx-err: ",
+			pkg:     "./proxy/protocol/http1", run: "^(TestRefusedRequests|TestRouterFailure)$",
+		},
+		{
+			name: "ignore the weights of a union", file: "proxy/route/name.go",
+			search:  "rand.Float64() * d.cumulative[len(d.cumulative)-1]",
+			replace: "0 * rand.Float64() * d.cumulative[len(d.cumulative)-1]",
+			pkg:     "./proxy/route", run: "^TestChooseByWeight$",
+		},
+		{
+			name: "cut a name that is longer than the pattern", file: "proxy/naming/rewrite/rewrite.go",
+			search:  "n.exact && len(p) > len(n.pattern)",
+			replace: "n.exact && len(p) > len(n.pattern)+100",
+			pkg:     "./proxy/naming/rewrite", run: ".",
+		},
+		{
+			name: "be a way into the own node", file: "proxy/app/policy.go",
+			search:  "		case refused[a]:\n",
+			replace: "		case refused[a] && false:\n",
+			pkg:     "./proxy/app", run: "^TestClusterPolicy$",
+		},
+		{
+			name: "let a name lead to an IPv4 address in IPv6 clothes", file: "proxy/app/policy.go",
+			search:  "to.Addr().Unmap().WithZone(\"\")",
+			replace: "to.Addr().WithZone(\"\")",
+			pkg:     "./proxy/app", run: "^TestClusterPolicy$",
+		},
+	}
+}
+
+// stateMutations break what a proxy keeps and tells of what it serves.
+func stateMutations() []mutation {
+	return []mutation{
+		{
+			name: "report the wanted in place of the served revision", file: "proxy/control/cluster.go",
+			search:  "	if err := c.opts.Apply(ctx, cfg); err != nil {\n",
+			replace: "	c.confirm(cfg, current)\n	if err := c.opts.Apply(ctx, cfg); err != nil {\n",
+			pkg:     "./proxy/control", run: "^TestReportsWhatIsServedNotWhatIsWanted$",
+		},
+		{
+			name: "remember a Dtab as good before it is validated", file: "proxy/control/acceptance.go",
+			search:  "	accepted, err := config.AcceptDtab(m, d)\n",
+			replace: "	a.dtabs[d.UID] = d\n	accepted, err := config.AcceptDtab(m, d)\n",
+			pkg:     "./proxy/control", run: "^TestAcceptance$",
+		},
+		{
+			name: "write what is not validated into the snapshot's memory of a Mesh", file: "proxy/control/acceptance.go",
+			search:  "	m, err := config.AcceptMesh(mesh, a.env)\n	if err == nil {\n",
+			replace: "	a.meshes[mesh.UID] = mesh\n	m, err := config.AcceptMesh(mesh, a.env)\n	if err == nil {\n",
+			pkg:     "./proxy/control", run: "^(TestAcceptance|TestLastGoodGenerationIsServed)$",
+		},
+		{
+			name: "believe a broken snapshot", file: "proxy/control/snapshot.go",
+			search:  "hex.EncodeToString(sum[:]) != want {",
+			replace: "hex.EncodeToString(sum[:]) != want && false {",
+			pkg:     "./proxy/control", run: "^TestBrokenSnapshotIsRefused$",
+		},
+		{
+			name: "serve the snapshot of another Mesh", file: "proxy/control/disk.go",
+			search:  "c.opts.MeshUID != \"\" && snap.MeshUID != c.opts.MeshUID",
+			replace: "c.opts.MeshUID != \"\" && snap.MeshUID == \"\"",
+			pkg:     "./proxy/control", run: "^TestNothingOnDiskAndNoAPI$",
+		},
+	}
+}
+
+// operatorMutations break what the operator keeps and concludes.
+func operatorMutations() []mutation {
+	return []mutation{
+		{
+			name: "keep a refused Dtab in the ConfigMap", file: "controllers/mesh_decide.go",
+			search:  "	d.current, d.refusal = config.AcceptDtab(s.accepted, object)\n",
+			replace: "	d.document = object\n	d.current, d.refusal = config.AcceptDtab(s.accepted, object)\n",
+			pkg:     "./controllers", run: "^TestRefusedDtabKeepsItsLastGoodRules$",
+		},
+		{
+			name: "let an old generation overwrite a newer one in the ConfigMap", file: "controllers/mesh_decide.go",
+			search:  "d.document != nil && object.Generation < d.document.Generation",
+			replace: "d.document != nil && object.Generation < 0",
+			pkg:     "./controllers", run: "^TestOlderNeverReplacesNewer$",
+		},
+		{
+			name: "take the younger Mesh where two want one port", file: "controllers/mesh_decide.go",
+			search:  "other.UID == mesh.UID || !older(other, mesh)",
+			replace: "other.UID == mesh.UID || older(other, mesh)",
+			pkg:     "./controllers", run: "^TestPortConflict$",
+		},
+		{
+			name: "count proxies that are about to end", file: "controllers/mesh_record.go",
+			search:  "ref.UID != daemonSet || pod.DeletionTimestamp != nil ||",
+			replace: "ref.UID != daemonSet ||",
+			pkg:     "./controllers", run: "^TestPodsThatCount$",
+		},
+		{
+			name: "believe the report of a frozen proxy", file: "controllers/rollup/rollup.go",
+			search:  "	case !pod.Ready:\n		return whyNotReady\n",
+			replace: "",
+			pkg:     "./controllers/rollup", run: "^TestMeshProgrammed$",
+		},
+		{
+			name: "believe the report of an earlier Pod of the name", file: "controllers/rollup/rollup.go",
+			search:  "string(ref.UID) == pod.UID",
+			replace: "string(ref.UID) != \"\"",
+			pkg:     "./controllers/rollup", run: "^TestMeshProgrammed$",
+		},
+		{
+			name: "call a Mesh programmed whatever rules are served", file: "controllers/rollup/mesh.go",
+			search:  "		case p.status.DtabRevision != in.Revision:\n",
+			replace: "		case p.status.DtabRevision == \"\":\n",
+			pkg:     "./controllers/rollup", run: "^TestMeshProgrammed$",
+		},
+		{
+			name: "call a Dtab programmed by an older generation", file: "controllers/rollup/dtab.go",
+			search:  "	for revision, proxies := range f.byRevision {\n		if revisions.Holds(revision, in.UID, in.Accepted) {\n",
+			replace: "	for revision, proxies := range f.byRevision {\n		if revisions.Known(revision) {\n",
+			pkg:     "./controllers/rollup", run: "^TestDtabProgrammedPerMember$",
+		},
+		{
+			name: "add available endpoints up over proxies", file: "controllers/rollup/dtab.go",
+			search:  "min(t.available, d.Available)",
+			replace: "max(t.available%math.MaxInt32, d.Available)",
+			pkg:     "./controllers/rollup", run: "^TestDtabNumbers$",
+		},
+	}
+}
+
+// rulesMutations break what depends on documents alone.
+func rulesMutations() []mutation {
+	return []mutation{
+		{
+			name: "restart proxies when rules change", file: "controllers/desired/daemonset.go",
+			search:  "				WithAnnotations(proxy.Annotations).\n",
+			replace: "				WithAnnotations(proxy.Annotations).WithAnnotations(map[string]string{\"routers\": strconv.Itoa(len(m.Routers[0].Dtab))}).\n",
+			pkg:     "./controllers/desired", run: "^TestTemplateDependsOnProxyAndPortsAlone$",
+		},
+		{
+			name: "accept a Dtab of a namespace that is not allowed", file: "proxy/config/dtab.go",
+			search:  "		if err := checkNamespace(m, d.Namespace, dentries); err != nil {\n",
+			replace: "		if err := checkNamespace(m, d.Namespace, dentries); err != nil && false {\n",
+			pkg:     "./proxy/config", run: "^TestAcceptDtab$",
+		},
+		{
+			name: "let a Dtab of another namespace take precedence", file: "proxy/config/dtab.go",
+			search:  "		out.Priority = min(out.Priority, 0)\n",
+			replace: "",
+			pkg:     "./proxy/config", run: "^TestPriorityOfAnotherNamespace$",
+		},
+		{
+			name: "apply Dtabs in the order they come", file: "proxy/config/build.go",
+			search:  "cmp.Or(cmp.Compare(a.Priority, b.Priority), ",
+			replace: "cmp.Or(0*cmp.Compare(a.Priority, b.Priority), ",
+			pkg:     "./proxy/config", run: "^TestBuildOrder$",
+		},
+		{
+			name: "leave the generation out of the revision", file: "proxy/config/build.go",
+			search:  "strconv.AppendInt(line, m.Generation, 10)",
+			replace: "strconv.AppendInt(line, m.Generation*0, 10)",
+			pkg:     "./proxy/config", run: "^TestRevision$",
+		},
+	}
+}
