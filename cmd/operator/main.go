@@ -129,7 +129,7 @@ func awaitAPI(ctx context.Context, config *rest.Config, probeAddr string, log lo
 		}
 		if err.Error() != said {
 			said = err.Error()
-			log.Info("the API server does not answer, trying again", "server", config.Host, "error", said)
+			log.Info("The API server does not answer, trying again", "server", config.Host, "error", said)
 		}
 		select {
 		case <-ctx.Done():

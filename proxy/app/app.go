@@ -98,7 +98,6 @@ func (a *App) Apply(ctx context.Context, cfg *config.Config) error {
 		return err
 	}
 	a.mu.Lock()
-	old := a.config
 	a.config = cfg
 	var fresh []*listener
 	routers := make(map[string]*router, len(cfg.Routers))
@@ -139,20 +138,7 @@ func (a *App) Apply(ctx context.Context, cfg *config.Config) error {
 	if a.options.LogLevel != nil {
 		a.options.LogLevel(cfg.Mesh.Spec.Proxy.LogLevel)
 	}
-	a.logSwap(old, cfg)
 	return nil
-}
-
-func (a *App) logSwap(old, cfg *config.Config) {
-	if old != nil && old.Revision == cfg.Revision && old.Mesh.Generation == cfg.Mesh.Generation && old.Mesh.UID == cfg.Mesh.UID {
-		return
-	}
-	dentries := 0
-	for i := range cfg.Routers {
-		dentries += len(cfg.Routers[i].Dtab)
-	}
-	a.options.Log.Info("Serving configuration", "mesh", cfg.Mesh.Namespace+"/"+cfg.Mesh.Name,
-		"generation", cfg.Mesh.Generation, "revision", cfg.Revision, "dtabs", len(cfg.Dtabs), "dentries", dentries)
 }
 
 // open opens the listeners that cfg has and the App has not. On error none stays open.

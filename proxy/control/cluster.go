@@ -221,7 +221,7 @@ func (c *Cluster) serve(ctx context.Context, cfg *config.Config, current bool) e
 	}
 	c.reloads.Incr(0)
 	c.confirm(cfg, current)
-	c.opts.Log.Info("configuration served", "meshGeneration", cfg.Mesh.Generation, "revision", cfg.Revision,
+	c.opts.Log.Info("Configuration served", "meshGeneration", cfg.Mesh.Generation, "revision", cfg.Revision,
 		"dtabs", len(cfg.Dtabs), "fromDisk", !current)
 	return nil
 }
@@ -246,7 +246,7 @@ func (c *Cluster) setGone(why string) {
 	c.state.gone = why
 	c.mu.Unlock()
 	if changed {
-		c.opts.Log.Info("mesh is gone, the last configuration is still served", "reason", why)
+		c.opts.Log.Info("Mesh is gone, the last configuration is still served", "reason", why)
 	}
 }
 
@@ -261,7 +261,7 @@ func (c *Cluster) setFailed(cfg *config.Config, err error) {
 	}
 	c.mu.Unlock()
 	if changed {
-		c.opts.Log.Info("configuration not applied, retrying; the one before is still served", "error", err.Error())
+		c.opts.Log.Info("Configuration not applied, retrying; the one before is still served", "error", err.Error())
 		c.report.poke()
 	}
 }
@@ -283,7 +283,7 @@ func (c *Cluster) setRefused(refused []config.Refusal) {
 	for _, r := range refused {
 		if !old[key{r.UID, r.Generation}] {
 			changed = true
-			c.opts.Log.Info("object refused, its last good generation is served", "kind", r.Kind, "namespace", r.Namespace,
+			c.opts.Log.Info("Object refused, its last good generation is served", "kind", r.Kind, "namespace", r.Namespace,
 				"name", r.Name, "generation", r.Generation, "error", message(r.Err))
 		}
 	}

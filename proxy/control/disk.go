@@ -50,14 +50,14 @@ func (c *Cluster) loadSnapshot() (*config.Documents, time.Time) {
 	}
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
-			c.opts.Log.Info("snapshot ignored", "error", err.Error())
+			c.opts.Log.Info("Snapshot ignored", "error", err.Error())
 		}
 		return nil, time.Time{}
 	}
 	c.opts.Endpoints.Import(snap.Endpoints)
 	docs, bad := config.Decode(snapshotName, []byte(snap.Config), config.Cluster)
 	if bad != nil {
-		c.opts.Log.Info("documents of the snapshot ignored", "error", message(bad))
+		c.opts.Log.Info("Documents of the snapshot ignored", "error", message(bad))
 	}
 	c.accept.remember(docs)
 	return docs, snap.Written
@@ -76,13 +76,13 @@ func (c *Cluster) loadMounted() *config.Documents {
 	}
 	if err != nil {
 		if !m.incomplete || !errors.Is(err, fs.ErrNotExist) {
-			c.opts.Log.Info("mounted configuration ignored", "error", err.Error())
+			c.opts.Log.Info("Mounted configuration ignored", "error", err.Error())
 		}
 		return nil
 	}
 	docs, bad := config.Decode(v1alpha1.ConfigKey, m.data, config.Cluster)
 	if bad != nil {
-		c.opts.Log.Info("mounted documents ignored", "error", message(bad))
+		c.opts.Log.Info("Mounted documents ignored", "error", message(bad))
 	}
 	c.accept.remember(docs)
 	if m.incomplete {
@@ -143,7 +143,7 @@ func (c *Cluster) saveSnapshot() {
 	if err := c.writeServed(cfg); err != nil {
 		c.snapshotFailure.Incr(0)
 		if err.Error() != c.saved.broken {
-			c.opts.Log.Info("snapshot not written", "error", err.Error())
+			c.opts.Log.Info("Snapshot not written", "error", err.Error())
 		}
 		c.saved.broken = err.Error()
 		return

@@ -151,10 +151,7 @@ func (f *File) poll(ctx context.Context) {
 	}
 	f.again = again && sum == f.sum
 	f.seen.err, f.sum = "", sum
-	cfg := f.Served()
-	if err := f.load(ctx, data); err == nil && !same(cfg, f.Served()) {
-		f.opts.Log.Info("configuration reloaded", "path", f.opts.Path, "revision", f.Served().Revision)
-	}
+	_ = f.load(ctx, data) // recorded and logged there
 }
 
 // touched reports whether the file may have changed since it was read.
@@ -241,7 +238,7 @@ func (f *File) load(ctx context.Context, data []byte) error {
 // record keeps what came of a change. The first error of all is returned by Run, and not logged too.
 func (f *File) record(cfg *config.Config, err error) {
 	f.mu.Lock()
-	started := f.served != nil
+	before := f.served
 	known := f.again && f.err != nil && err != nil && f.err.Error() == err.Error()
 	f.err = err
 	if err == nil {
@@ -251,11 +248,14 @@ func (f *File) record(cfg *config.Config, err error) {
 	if err == nil {
 		f.reloads.Incr(0)
 		f.refused.Set(0)
+		if !same(cfg, before) {
+			f.opts.Log.Info("Configuration served", "path", f.opts.Path, "mesh", cfg.Mesh.Name, "revision", cfg.Revision, "dtabs", len(cfg.Dtabs))
+		}
 		return
 	}
 	f.failures.Incr(0)
 	f.refused.Set(1)
-	if started && !known {
-		f.opts.Log.Info("configuration refused, the one before is still served", "path", f.opts.Path, "error", err.Error())
+	if before != nil && !known {
+		f.opts.Log.Info("Configuration refused, the one before is still served", "path", f.opts.Path, "error", err.Error())
 	}
 }

@@ -131,7 +131,7 @@ func (r *reporter) send(ctx context.Context) bool {
 		r.failures.Incr(0)
 		r.backoff = min(max(2*r.backoff, reportRetryMin), reportRetryMax)
 		if err.Error() != r.broken {
-			r.log.Info("report not written, retrying", "error", err.Error())
+			r.log.Info("Report not written, retrying", "error", err.Error())
 		}
 		r.broken = err.Error()
 		return false

@@ -128,6 +128,6 @@ func (x *exchange) logFailure(fail *Failure) {
 	if x.node != nil {
 		endpoint = x.node.Endpoint.Addr.String()
 	}
-	log.Info("request failed", "reason", fail.Reason, "status", fail.Status, "message", fail.Message,
+	log.Info("Request failed", "reason", fail.Reason, "status", fail.Status, "message", fail.Message,
 		"client", x.c.tc.Remote().String(), "endpoint", endpoint, "suppressed", suppressed)
 }

@@ -142,7 +142,7 @@ func (r *Reflector) failed(ctx context.Context, err error) {
 	r.broken = err
 	r.mu.Unlock()
 	if first {
-		r.opts.Log.Info("watch broke, retrying", "error", err.Error())
+		r.opts.Log.Info("Watch broke, retrying", "error", err.Error())
 	}
 	if r.opts.OnError != nil {
 		r.opts.OnError(err)
@@ -156,7 +156,7 @@ func (r *Reflector) heard() {
 	r.broken, r.contact = nil, time.Now()
 	r.mu.Unlock()
 	if was != nil {
-		r.opts.Log.Info("watch healed")
+		r.opts.Log.Info("Watch healed")
 	}
 }
 
