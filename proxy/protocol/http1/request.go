@@ -163,6 +163,9 @@ func (r *Request) splitTarget() *Failure {
 		r.path = slash
 	case r.path[0] == '#':
 		return errBadTarget
+	case r.path[0] == '?':
+		// An empty path is sent as "/" (RFC 9110 section 4.2.3). This form is rare enough to be worth a copy.
+		r.path = append([]byte{'/'}, r.path...)
 	}
 	return nil
 }

@@ -106,6 +106,8 @@ var wireCases = []wireCase{
 		up: "GET /a?b HTTP/1.1\r\nHost: web:80\r\nVia: 1.1 fairlead\r\n\r\n", reply: ok, want: cliOK},
 	{name: "absolute form without path", send: "GET HTTP://web HTTP/1.1\r\nHost: web\r\n\r\n",
 		up: "GET / HTTP/1.1\r\nHost: web\r\nVia: 1.1 fairlead\r\n\r\n", reply: ok, want: cliOK},
+	{name: "absolute form with a query alone", send: "GET http://web?a=b HTTP/1.1\r\nHost: web\r\n\r\n",
+		up: "GET /?a=b HTTP/1.1\r\nHost: web\r\nVia: 1.1 fairlead\r\n\r\n", reply: ok, want: cliOK},
 	{name: "options asterisk", send: "OPTIONS * HTTP/1.1\r\nHost: web\r\n\r\n", up: "OPTIONS * HTTP/1.1\r\nHost: web\r\nVia: 1.1 fairlead\r\n\r\n",
 		reply: ok, want: cliOK},
 	{name: "unknown expectation passes", send: "GET /a HTTP/1.1\r\nHost: web\r\nExpect: tea\r\n\r\n",
