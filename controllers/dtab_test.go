@@ -177,3 +177,22 @@ func TestDtabFirstStatusIsComplete(t *testing.T) {
 		t.Errorf("conditions = %s", got)
 	}
 }
+
+// TestGoodEditBeforeABadOneIsNotMissed: a proxy sees every generation, so the operator must not skip one that was good because a bad
+// one followed within the pace of its passes.
+func TestGoodEditBeforeABadOneIsNotMissed(t *testing.T) {
+	startOperator(t)
+	ns := newNamespace(t)
+	mesh := newMesh(t, ns, "demo", v1alpha1.MeshSpec{})
+	web := newDtab(t, ns, "web", "demo", v1alpha1.Dentry{Prefix: "/svc/web", Dst: goodRule})
+	expectStored(t, mesh, []string{goodRule}, nil)
+	for i := range 5 {
+		good := fmt.Sprintf("/#/io.l5d.k8s/default/http/web-%d", i)
+		update(t, web, func() { web.Spec.Dentries[0].Dst = good })
+		update(t, web, func() { web.Spec.Dentries[0].Dst = badRule })
+		expectStored(t, mesh, []string{good}, []string{goodRule})
+		update(t, mesh, func() { mesh.Spec.Admin.Port = int32(20000 + i) })
+		update(t, mesh, func() { mesh.Spec.Admin.Port = 4140 }) // taken by the router
+		expectStored(t, mesh, []string{fmt.Sprint(20000 + i)}, nil)
+	}
+}

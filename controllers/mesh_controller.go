@@ -35,6 +35,8 @@ type meshReconciler struct {
 	image    string
 	states   map[types.NamespacedName]*meshState
 	verdicts *verdicts
+	// witness is written by event handlers too.
+	witness *witness
 	// changed wakes the Dtab controller.
 	changed chan<- event.GenericEvent
 	// distribution is the best traffic distribution that the API server takes.
@@ -55,7 +57,9 @@ func (r *meshReconciler) setup(mgr ctrl.Manager) error {
 		Watches(&v1alpha1.Mesh{}, handler.EnqueueRequestsFromMapFunc(r.others), // of two meshes with one port the older wins
 			builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&v1alpha1.Dtab{}, handler.EnqueueRequestsFromMapFunc(func(_ context.Context, o client.Object) []reconcile.Request {
-			return []reconcile.Request{{NamespacedName: meshOfDtab(o.(*v1alpha1.Dtab))}}
+			mesh := meshOfDtab(o.(*v1alpha1.Dtab))
+			r.witness.see(mesh, o)
+			return []reconcile.Request{{NamespacedName: mesh}}
 		}), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&v1alpha1.MeshProxy{}, handler.EnqueueRequestsFromMapFunc(func(_ context.Context, o client.Object) []reconcile.Request {
 			return []reconcile.Request{{NamespacedName: meshOfReport(o.(*v1alpha1.MeshProxy))}}
@@ -91,6 +95,7 @@ func (r *meshReconciler) all(ctx context.Context, _ client.Object) []reconcile.R
 
 // others asks for a pass over every Mesh but the one that changed.
 func (r *meshReconciler) others(ctx context.Context, o client.Object) []reconcile.Request {
+	r.witness.see(client.ObjectKeyFromObject(o), o)
 	var requests []reconcile.Request
 	for _, request := range r.all(ctx, o) {
 		if request.NamespacedName != client.ObjectKeyFromObject(o) {
@@ -113,6 +118,7 @@ func (r *meshReconciler) Reconcile(ctx context.Context, req reconcile.Request) (
 	var mesh v1alpha1.Mesh
 	switch err := r.client.Get(ctx, req.NamespacedName, &mesh); {
 	case apierrors.IsNotFound(err):
+		r.witness.take(req.NamespacedName)
 		return reconcile.Result{}, r.forget(ctx, req.NamespacedName)
 	case err != nil:
 		return reconcile.Result{}, err
@@ -148,6 +154,7 @@ func (r *meshReconciler) pass(ctx context.Context, s *meshState, mesh *v1alpha1.
 	if s.stale(in) {
 		return passEvery, nil
 	}
+	in.witnessed = r.witness.take(client.ObjectKeyFromObject(mesh))
 	if err := s.decide(in); err != nil {
 		return 0, err
 	}

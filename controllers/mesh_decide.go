@@ -76,15 +76,10 @@ func (s *meshState) stale(in *inputs) bool {
 // decide judges the Mesh and its Dtabs. It is pure but for the state it keeps.
 func (s *meshState) decide(in *inputs) error {
 	s.conflict = portConflict(in.mesh, in.meshes)
-	if s.tried != in.mesh.Generation {
-		s.triedAs, s.refusal = config.AcceptMesh(in.mesh, config.Cluster)
-		s.tried = in.mesh.Generation
-	}
-	changed := s.config == nil
-	if s.refusal == nil && s.conflict == nil && s.accepted != s.triedAs {
-		s.accepted = s.triedAs
-		changed = true
-	}
+	before := s.accepted
+	s.catchUp(in)
+	s.judgeMesh(in.mesh)
+	changed := s.config == nil || s.accepted != before
 	if s.accepted == nil {
 		return nil
 	}
@@ -94,7 +89,7 @@ func (s *meshState) decide(in *inputs) error {
 		}
 	}
 	for key, d := range s.dtabs {
-		if !in.present[key] && (d.seen || !in.unseen[key]) {
+		if in.present[key] == nil && (d.seen || !in.unseen[key]) {
 			delete(s.dtabs, key)
 			changed = true
 		}
@@ -103,6 +98,17 @@ func (s *meshState) decide(in *inputs) error {
 		return nil
 	}
 	return s.build()
+}
+
+// judgeMesh decides about a generation of the Mesh.
+func (s *meshState) judgeMesh(mesh *v1alpha1.Mesh) {
+	if s.tried != mesh.Generation {
+		s.triedAs, s.refusal = config.AcceptMesh(mesh, config.Cluster)
+		s.tried = mesh.Generation
+	}
+	if s.refusal == nil && s.conflict == nil {
+		s.accepted = s.triedAs
+	}
 }
 
 // judge decides about one Dtab and reports whether anything changed.

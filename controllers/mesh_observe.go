@@ -24,12 +24,15 @@ type inputs struct {
 	meshes []v1alpha1.Mesh
 	dtabs  []v1alpha1.Dtab
 	// present holds the Dtabs that the cache shows; unseen those it never showed although they exist: it is young.
-	present, unseen map[types.NamespacedName]bool
+	present map[types.NamespacedName]*v1alpha1.Dtab
+	unseen  map[types.NamespacedName]bool
+	// witnessed are earlier generations that events showed since the last pass.
+	witnessed []client.Object
 }
 
 // observe reads what the decision depends on.
 func (r *meshReconciler) observe(ctx context.Context, s *meshState, mesh *v1alpha1.Mesh) (*inputs, error) {
-	in := &inputs{mesh: mesh, present: map[types.NamespacedName]bool{}, unseen: map[types.NamespacedName]bool{}}
+	in := &inputs{mesh: mesh, present: map[types.NamespacedName]*v1alpha1.Dtab{}, unseen: map[types.NamespacedName]bool{}}
 	if err := r.load(ctx, s, mesh); err != nil {
 		return nil, err
 	}
@@ -41,10 +44,10 @@ func (r *meshReconciler) observe(ctx context.Context, s *meshState, mesh *v1alph
 		return nil, fmt.Errorf("list dtabs: %w", err)
 	}
 	for i := range in.dtabs {
-		in.present[client.ObjectKeyFromObject(&in.dtabs[i])] = true
+		in.present[client.ObjectKeyFromObject(&in.dtabs[i])] = &in.dtabs[i]
 	}
 	for key, d := range s.dtabs {
-		if d.seen || in.present[key] {
+		if d.seen || in.present[key] != nil {
 			continue
 		}
 		var live v1alpha1.Dtab

@@ -69,6 +69,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, opts Options) error {
 	meshes := &meshReconciler{
 		client: mgr.GetClient(), live: mgr.GetAPIReader(), events: recorder, now: opts.Now, image: opts.ProxyImage,
 		states: map[types.NamespacedName]*meshState{}, verdicts: shared, changed: changed, distribution: preferSameNode,
+		witness: &witness{},
 	}
 	if err := meshes.setup(mgr); err != nil {
 		return fmt.Errorf("set up mesh controller: %w", err)
