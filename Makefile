@@ -20,9 +20,9 @@ demo-down: ## Take down what make demo brought up.
 ##@ Build
 .PHONY: build operator proxy image generate
 build: operator proxy ## Build bin/operator and bin/proxy.
-operator:
+operator: ## Build bin/operator alone.
 	$(GO_BUILD) -o bin/operator ./cmd/operator
-proxy:
+proxy: ## Build bin/proxy alone.
 	$(GO_BUILD) -o bin/proxy ./cmd/proxy
 image: build ## Write the container image to bin/fairlead.tar without a container engine.
 	go run ./hack/image -dockerfile Dockerfile -name $(IMAGE) -o bin/fairlead.tar
@@ -31,7 +31,7 @@ generate: ## Regenerate CRDs, deep copies and apply configurations.
 	gofmt -w api/v1alpha1/applyconfiguration
 
 ##@ Check
-.PHONY: test verify lint race fuzz e2e e2e-full mutate scale bench bench-smoke soak
+.PHONY: test verify lint fuzz e2e e2e-full mutate scale bench bench-smoke soak
 test: ## Unit, API server and data plane tests with the race detector; generated files must be clean.
 	hack/test
 verify: ## The rules of the house: imports, sizes, formatting, generated files.

@@ -66,7 +66,7 @@ func parse(args []string) (*flags, error) {
 		return nil, err
 	}
 	if set.NArg() > 0 {
-		return nil, fmt.Errorf("unexpected argument %q; see --help", set.Arg(0))
+		return nil, fmt.Errorf("unexpected argument %q; the file is given by --config; see --help", set.Arg(0))
 	}
 	if f.config == "" && f.mesh == "" && !f.printVersion {
 		return nil, errors.New("--config FILE is required; see --help")
