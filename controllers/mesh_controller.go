@@ -119,7 +119,7 @@ func (r *meshReconciler) Reconcile(ctx context.Context, req reconcile.Request) (
 	switch err := r.client.Get(ctx, req.NamespacedName, &mesh); {
 	case apierrors.IsNotFound(err):
 		r.witness.take(req.NamespacedName)
-		return reconcile.Result{}, r.forget(ctx, req.NamespacedName)
+		return r.forget(ctx, req.NamespacedName)
 	case err != nil:
 		return reconcile.Result{}, err
 	case mesh.DeletionTimestamp != nil:
@@ -167,9 +167,18 @@ func (r *meshReconciler) pass(ctx context.Context, s *meshState, mesh *v1alpha1.
 	return wait, errors.Join(applyErr, err)
 }
 
-// forget is the pass over a Mesh that is gone. The garbage collector removes its children.
-func (r *meshReconciler) forget(ctx context.Context, mesh types.NamespacedName) error {
+// forget is the pass over a Mesh that is gone.
+func (r *meshReconciler) forget(ctx context.Context, mesh types.NamespacedName) (reconcile.Result, error) {
 	delete(r.states, mesh)
+	again, err := r.removeChildren(ctx, mesh)
+	if err := errors.Join(err, r.judgeOrphans(ctx, mesh), r.applyBinding(ctx)); err != nil || !again {
+		return reconcile.Result{}, err
+	}
+	return reconcile.Result{RequeueAfter: passEvery}, nil
+}
+
+// judgeOrphans says of the Dtabs of a Mesh that is gone that it is.
+func (r *meshReconciler) judgeOrphans(ctx context.Context, mesh types.NamespacedName) error {
 	dtabs, err := r.dtabs(ctx, mesh)
 	if err != nil {
 		return err
@@ -181,7 +190,7 @@ func (r *meshReconciler) forget(ctx context.Context, mesh types.NamespacedName) 
 			return err
 		}
 	}
-	return r.applyBinding(ctx)
+	return nil
 }
 
 // judge keeps a verdict and wakes the Dtab controller where it is news.

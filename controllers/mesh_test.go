@@ -30,14 +30,7 @@ func TestMeshGetsChildrenThatGoWithIt(t *testing.T) {
 			t.Errorf("condition %s is missing in the first status: %+v", want, mesh.Status.Conditions)
 		}
 	}
-	named := func(name string) metav1.ObjectMeta { return metav1.ObjectMeta{Namespace: ns, Name: name} }
-	for _, child := range []client.Object{
-		&corev1.ServiceAccount{ObjectMeta: named("demo-proxy")},
-		&rbacv1.RoleBinding{ObjectMeta: named("demo-proxy")},
-		&corev1.Service{ObjectMeta: named("demo-proxy")},
-		&corev1.ConfigMap{ObjectMeta: named("demo-config")},
-		&appsv1.DaemonSet{ObjectMeta: named("demo-proxy")},
-	} {
+	for _, child := range childrenOf(mesh) {
 		get(t, child)
 		if ref := metav1.GetControllerOf(child); ref == nil || ref.UID != mesh.UID || ref.Kind != "Mesh" {
 			t.Errorf("%T is not owned by the Mesh, so it would outlive it: %v", child, child.GetOwnerReferences())
@@ -49,6 +42,51 @@ func TestMeshGetsChildrenThatGoWithIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	expectSubject(t, ns, false)
+	// No garbage collector runs here, as if it had not learned of the kind yet.
+	for _, child := range childrenOf(mesh) {
+		eventually(t, "the child goes with its Mesh", func() error {
+			err := api.admin.Get(t.Context(), client.ObjectKeyFromObject(child), child)
+			if err == nil {
+				return fmt.Errorf("%T is there", child)
+			}
+			return client.IgnoreNotFound(err)
+		})
+	}
+}
+
+// childrenOf returns the children of a mesh, of which only the names are set.
+func childrenOf(mesh *v1alpha1.Mesh) []client.Object {
+	named := func(name string) metav1.ObjectMeta { return metav1.ObjectMeta{Namespace: mesh.Namespace, Name: name} }
+	return []client.Object{
+		&corev1.ServiceAccount{ObjectMeta: named("demo-proxy")},
+		&rbacv1.RoleBinding{ObjectMeta: named("demo-proxy")},
+		&corev1.Service{ObjectMeta: named("demo-proxy")},
+		&corev1.ConfigMap{ObjectMeta: named("demo-config")},
+		&appsv1.DaemonSet{ObjectMeta: named("demo-proxy")},
+	}
+}
+
+// TestOrphanedChildrenStay: kubectl delete --cascade=orphan takes the owner away, and what has no owner is the user's.
+func TestOrphanedChildrenStay(t *testing.T) {
+	operator := startOperator(t)
+	mesh := newMesh(t, newNamespace(t), "demo", v1alpha1.MeshSpec{})
+	expectCondition(t, mesh, v1alpha1.ConditionAccepted, metav1.ConditionTrue, v1alpha1.ReasonAccepted)
+	operator.stop()
+	for _, child := range childrenOf(mesh) {
+		update(t, child, func() { child.SetOwnerReferences(nil) }) // as the garbage collector does
+	}
+	if err := api.admin.Delete(t.Context(), mesh); err != nil {
+		t.Fatal(err)
+	}
+	startOperator(t)
+	dtab := newDtab(t, mesh.Namespace, "late", "demo") // judged by a pass over the mesh that is gone, after its children were
+	expectCondition(t, dtab, v1alpha1.ConditionAccepted, metav1.ConditionFalse, v1alpha1.ReasonMeshNotFound)
+	expectSubject(t, mesh.Namespace, false)
+	for _, child := range childrenOf(mesh) {
+		if get(t, child); child.GetDeletionTimestamp() != nil {
+			t.Errorf("%T was deleted", child)
+		}
+	}
 }
 
 // expectSubject waits until the ClusterRoleBinding names the service account of the mesh demo, or no longer does.

@@ -120,6 +120,18 @@ func stateMutations() []mutation {
 func operatorMutations() []mutation {
 	return []mutation{
 		{
+			name: "leave the children of a deleted Mesh to the garbage collector", file: "controllers/mesh_controller.go",
+			search:  "	again, err := r.removeChildren(ctx, mesh)\n",
+			replace: "	again, err := false, error(nil)\n",
+			pkg:     "./controllers", run: "^TestMeshGetsChildrenThatGoWithIt$",
+		},
+		{
+			name: "delete children that were orphaned", file: "controllers/mesh_remove.go",
+			search:  "	if owner == nil || owner.Kind != \"Mesh\" || owner.Name != mesh.Name || child.GetDeletionTimestamp() != nil {\n		return nil\n	}\n",
+			replace: "	if owner == nil {\n		owner = &metav1.OwnerReference{}\n	}\n",
+			pkg:     "./controllers", run: "^TestOrphanedChildrenStay$",
+		},
+		{
 			name: "keep a refused Dtab in the ConfigMap", file: "controllers/mesh_decide.go",
 			search:  "	d.current, d.refusal = config.AcceptDtab(s.accepted, object)\n",
 			replace: "	d.document = object\n	d.current, d.refusal = config.AcceptDtab(s.accepted, object)\n",
