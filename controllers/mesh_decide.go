@@ -41,7 +41,9 @@ type meshState struct {
 
 	children map[string]applied
 	pace     pace[v1alpha1.MeshStatus]
-	lastPass time.Time
+	// newsSince is since when only what is new is not served yet (grace).
+	newsSince time.Time
+	lastPass  time.Time
 	// failures counts passes that failed in a row.
 	failures int
 	// blocked is why Pods cannot be created, as of blockedAt.

@@ -18,6 +18,8 @@ import (
 const (
 	// meshWriteEvery is the least time between two writes of one Mesh.status; the first of a burst goes out at once.
 	meshWriteEvery = 5 * time.Second
+	// newsGrace is how long proxies have for what is new before the status of their Mesh says that it waits for them.
+	newsGrace = time.Second
 	// numbersEvery is the least time between a write and the next one that only brings numbers.
 	numbersEvery = time.Minute
 	// dtabWritesPerSecond and dtabWriteBurst bound the writes of all Dtab.status together.

@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
@@ -30,7 +31,7 @@ func (r *meshReconciler) writeMesh(ctx context.Context, s *meshState, mesh *v1al
 		return 0, nil
 	}
 	numbersOnly := equality.Semantic.DeepEqual(rollup.MeshUrgent(have), rollup.MeshUrgent(want))
-	if wait := s.pace.wait(numbersOnly, meshWriteEvery, now); wait > 0 {
+	if wait := max(s.pace.wait(numbersOnly, meshWriteEvery, now), s.grace(&have, &want, now)); wait > 0 {
 		return wait, nil
 	}
 	ac := v1alpha1ac.Mesh(mesh.Name, mesh.Namespace).WithUID(mesh.UID).WithStatus(meshStatus(&want))
@@ -42,6 +43,37 @@ func (r *meshReconciler) writeMesh(ctx context.Context, s *meshState, mesh *v1al
 	s.pace.wrote(want, mesh.ResourceVersion, now)
 	announce(r.events, mesh, have.Conditions, want.Conditions, v1alpha1.ConditionAccepted, v1alpha1.ConditionAvailable)
 	return 0, nil
+}
+
+// grace returns how long a write must wait that only says that proxies, which served all there was, do not serve what is new yet. They
+// take milliseconds for it, and a status that says so at once says so for meshWriteEvery.
+func (s *meshState) grace(have, want *v1alpha1.MeshStatus, now time.Time) time.Duration {
+	before := meta.FindStatusCondition(have.Conditions, v1alpha1.ConditionProgrammed)
+	after := meta.FindStatusCondition(want.Conditions, v1alpha1.ConditionProgrammed)
+	news := have.DtabRevision != want.DtabRevision || have.AcceptedGeneration != want.AcceptedGeneration
+	if !news || before == nil || before.Status != metav1.ConditionTrue || after == nil || after.Reason != v1alpha1.ReasonWaiting ||
+		turnedElsewhere(have.Conditions, want.Conditions) {
+		s.newsSince = time.Time{}
+		return 0
+	}
+	if s.newsSince.IsZero() { // further news do not begin it anew
+		s.newsSince = now
+	}
+	return max(0, newsGrace-now.Sub(s.newsSince))
+}
+
+// turnedElsewhere reports whether a condition turned that does not follow from Programmed.
+func turnedElsewhere(have, want []metav1.Condition) bool {
+	for _, c := range want {
+		if c.Type == v1alpha1.ConditionProgrammed || c.Type == v1alpha1.ConditionReady {
+			continue
+		}
+		before := meta.FindStatusCondition(have, c.Type)
+		if before == nil || before.Status != c.Status || before.Reason != c.Reason {
+			return true
+		}
+	}
+	return false
 }
 
 // gone reports whether a status could not be applied because its object (of that UID) is no more.
