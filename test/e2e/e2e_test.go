@@ -21,7 +21,7 @@ func chosen(t *testing.T) sizes {
 	t.Helper()
 	switch mode := os.Getenv("FAIRLEAD_E2E"); mode {
 	case "full":
-		return sizes{cutovers: 10, edits: 100, rollouts: 10, orders: 6, apiServerAway: time.Minute}
+		return sizes{cutovers: 10, edits: 200, rollouts: 10, orders: 6, apiServerAway: time.Minute}
 	case "", "quick":
 		return sizes{cutovers: 2, edits: 20, rollouts: 3, orders: 2, apiServerAway: 20 * time.Second}
 	default:
