@@ -72,10 +72,11 @@ func New(o Options) *App {
 		options: o, buffers: transport.NewBuffers(),
 		discovered: transport.NewPools(transport.NewDialer(transport.DialOptions{}), transport.PoolOptions{}),
 		guarded:    transport.NewPools(transport.NewDialer(transport.DialOptions{Allow: o.Policy}), transport.PoolOptions{}),
-		resolver:   dns.New(nil),
+		resolver:   dns.New(dns.Options{}),
 		routers:    make(map[string]*router), listeners: make(map[netip.AddrPort]*listener),
 		quit: make(chan struct{}), drainTimeout: drainTimeout,
 	}
+	observe(o.Metrics.Scope("dns"), a.resolver)
 	a.namers = newNamers(a.resolver, o.Kubernetes)
 	a.health = newHealth(a)
 	return a

@@ -178,6 +178,45 @@ func TestFailuresSayWhy(t *testing.T) {
 	}
 }
 
+// TestRulesAnswerWithAStatus: counted as a response, and no failure of the proxy.
+func TestRulesAnswerWithAStatus(t *testing.T) {
+	web := backend(t, "web")
+	port := freePort(t)
+	metrics := telemetry.New()
+	a := start(t, Options{Metrics: metrics})
+	if err := a.Apply(t.Context(), decode(t, mesh(port,
+		"/svc/gone => /$/io.buoyant.http.status/410", "/svc/web => /$/io.buoyant.http.anyMethodPfx/x/GET | "+inet(web), "/x => ~",
+	))); err != nil {
+		t.Fatal(err)
+	}
+	c := client(t)
+	for host, want := range map[string]int{"gone": 410, "web": 200} {
+		status, body, header := get(t, c, port, host)
+		if status != want || header.Get("l5d-err") != "" || want == 410 && body != "" {
+			t.Errorf("%s: status %d, l5d-err %q, body %q", host, status, header.Get("l5d-err"), body)
+		}
+	}
+	for _, dst := range []string{"/$/fixedinet", "/$/inet"} {
+		if status, _, header := get(t, c, port, "web", "l5d-dtab", fmt.Sprintf("/svc/web => %s/%s/%d", dst, web.Addr(), web.Port())); status != 502 {
+			t.Errorf("a request named the address %s: status %d, l5d-err %q", dst, status, header.Get("l5d-err"))
+		}
+	}
+	if status, _, _ := get(t, c, port, "web", "l5d-dtab", "/svc/web => /$/io.buoyant.http.status/418"); status != 418 {
+		t.Errorf("an override to a status: %d", status)
+	}
+	if names := a.Health(); len(names.Balancers) != 1 || names.Balancers[0].Client != inet(web) {
+		t.Errorf("balancers %+v", names.Balancers)
+	}
+	for deadline := time.Now().Add(5 * time.Second); ; {
+		if n := metrics.Scope("rt", "outgoing").Scope("service", "svc/gone").Counter("success").Value(); n == 1 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the answer was not counted for its service")
+		}
+	}
+}
+
 // TestEditsUnderTraffic: a swap loses no request, and once Apply returned no request follows the old rules.
 func TestEditsUnderTraffic(t *testing.T) {
 	v1, v2 := backend(t, "v1"), backend(t, "v2")

@@ -13,6 +13,7 @@ import (
 	"github.com/fairlead/fairlead/proxy/config"
 	"github.com/fairlead/fairlead/proxy/dtab"
 	"github.com/fairlead/fairlead/proxy/naming"
+	"github.com/fairlead/fairlead/proxy/naming/utility"
 	"github.com/fairlead/fairlead/proxy/route"
 )
 
@@ -247,14 +248,15 @@ func (h *health) report(d *destination, balancers map[string]v1alpha1.ProxyBalan
 	out := v1alpha1.ProxyDestination{Dtab: d.dtab, Dentry: int32(d.index), Dst: d.path.String(), State: statePending}
 	name := h.followed[followKey{d.router, out.Dst}]
 	tree, state, err := name.Load()
+	unset := state == naming.Failed && tree.Kind == dtab.Leaf && tree.Bound == nil
 	switch {
 	case state == naming.Pending:
 	case errors.Is(err, naming.ErrMaxDepth):
 		out.State = stateLoop
-	case state == naming.Failed && tree.Kind == dtab.Leaf && tree.Bound == nil:
-		out.State = stateFailed
-	case tree.Kind == dtab.Neg && h.app.isPartial(d.path):
+	case (unset || tree.Kind == dtab.Neg) && h.app.isPartial(d.path):
 		out.State = statePartial
+	case unset:
+		out.State = stateFailed
 	case tree.Kind == dtab.Leaf || tree.Kind == dtab.Union:
 		out.State = stateBound
 		addBound(&out, &tree, balancers)
@@ -265,7 +267,7 @@ func (h *health) report(d *destination, balancers map[string]v1alpha1.ProxyBalan
 }
 
 func addBound(out *v1alpha1.ProxyDestination, t *naming.Tree, balancers map[string]v1alpha1.ProxyBalancer) {
-	if t.Bound != nil {
+	if t.Bound != nil && t.Bound.Status == 0 {
 		addrs, _, _ := t.Bound.Addrs.Load()
 		b := v1alpha1.ProxyBalancer{Client: t.Bound.ID.String(), Endpoints: int32(len(addrs.Endpoints))}
 		for i := range addrs.Endpoints {
@@ -313,7 +315,10 @@ const kubernetesNameElements = 3
 
 // isPartial reports whether a leaf is too short to name anything by itself.
 func (a *App) isPartial(p dtab.Path) bool {
-	if len(p) == 0 || p[0] != "#" && p[0] != "$" {
+	if len(p) > 0 && p[0] == "$" {
+		return utility.IsPartial(p[1:])
+	}
+	if len(p) == 0 || p[0] != "#" {
 		return len(p) <= 1
 	}
 	cfg := a.Config()

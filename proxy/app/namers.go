@@ -10,6 +10,7 @@ import (
 	"github.com/fairlead/fairlead/proxy/naming/fs"
 	"github.com/fairlead/fairlead/proxy/naming/rewrite"
 	"github.com/fairlead/fairlead/proxy/naming/utility"
+	"github.com/fairlead/fairlead/proxy/telemetry"
 )
 
 // namers makes the namers of a Mesh and keeps those whose configuration stays, so that their watches go on over a reload.
@@ -23,8 +24,18 @@ type namers struct {
 func newNamers(resolver *dns.Resolver, kubernetes func(dtab.Path) naming.Namer) *namers {
 	return &namers{
 		resolver: resolver, kubernetes: kubernetes,
-		utility: utility.Mounts(&utility.Inet{Resolver: resolver}),
+		utility: utility.Mounts(resolver),
 		made:    make(map[v1alpha1.Namer]naming.Namer),
+	}
+}
+
+// observe shows what a resolver does.
+func observe(s telemetry.Scope, r *dns.Resolver) {
+	for name, value := range map[string]func(dns.Stats) uint64{
+		"names": func(s dns.Stats) uint64 { return s.Names }, "queries": func(s dns.Stats) uint64 { return s.Queries },
+		"failures": func(s dns.Stats) uint64 { return s.Failures }, "refused": func(s dns.Stats) uint64 { return s.Refused },
+	} {
+		s.GaugeFunc(name, func() float64 { return float64(value(r.Stats())) })
 	}
 }
 

@@ -16,6 +16,9 @@ func (t *target) Pick(shard uint32, tried []*balance.Node) (*balance.Node, error
 	return t.leaf().Pick(shard, tried)
 }
 
+// Status implements http1.Target.
+func (t *target) Status() int { return t.leaf().Status() }
+
 // AppendHeaders implements http1.Target.
 func (t *target) AppendHeaders(dst []byte) []byte { return t.leaf().AppendHeaders(dst) }
 

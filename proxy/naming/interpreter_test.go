@@ -11,13 +11,14 @@ import (
 
 	"github.com/fairlead/fairlead/proxy/dtab"
 	"github.com/fairlead/fairlead/proxy/naming"
+	"github.com/fairlead/fairlead/proxy/naming/dns"
 	"github.com/fairlead/fairlead/proxy/naming/utility"
 )
 
 func interpreter(t *testing.T, text string) (*naming.Interpreter, *fake, []naming.Mount) {
 	t.Helper()
 	f, in := newFake(), naming.NewInterpreter()
-	mounts := append(utility.Mounts(&utility.Inet{}), naming.Mount{Prefix: dtab.Path{"#"}, Namer: f})
+	mounts := append(utility.Mounts(dns.New(dns.Options{})), naming.Mount{Prefix: dtab.Path{"#"}, Namer: f})
 	in.Set(table(t, text), mounts, time.Minute)
 	return in, f, mounts
 }

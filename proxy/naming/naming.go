@@ -72,6 +72,8 @@ type Bound struct {
 	ID dtab.Path
 	// Residual is the part of the path that the namer did not use.
 	Residual dtab.Path
+	// Status, when it is not 0, is the HTTP status that answers every request in place of endpoints: 100 to 599.
+	Status int
 	// Addrs is the live set of endpoints. Its Close is never called through Bound: the Live[Tree] that holds the leaf owns it.
 	Addrs Live[Addrs]
 }

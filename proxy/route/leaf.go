@@ -13,10 +13,12 @@ import (
 
 // Leaf is where one request goes: a client, reached from one name by one rule. It is immutable and shared by all such requests.
 type Leaf struct {
-	router      *Router
-	service     *service
-	metrics     *requestMetrics // of the service
+	router  *Router
+	service *service
+	metrics *requestMetrics // of the service
+	// client is nil where status answers.
 	client      *client
+	status      int
 	addrs       naming.Live[naming.Addrs]
 	headers     []byte
 	total       time.Duration
@@ -41,13 +43,17 @@ type destination struct {
 
 // leaf makes the leaf of one bound name.
 func (n *Name) leaf(t naming.Tree) (*Leaf, *Error) {
-	c, err := n.router.acquireClient(t.Bound)
-	if err != nil {
-		return nil, err
+	var c *client
+	if t.Bound.Status == 0 {
+		var err *Error
+		if c, err = n.router.acquireClient(t.Bound); err != nil {
+			return nil, err
+		}
 	}
 	cfg := n.router.settings.Load().router
 	l := &Leaf{
-		router: n.router, service: n.service, metrics: n.router.meter(n.service), client: c, addrs: t.Bound.Addrs,
+		router: n.router, service: n.service, metrics: n.router.meter(n.service), client: c, status: t.Bound.Status,
+		addrs:   t.Bound.Addrs,
 		total:   cfg.ServiceFor(n.service.path).TotalTimeout,
 		attempt: cfg.ClientFor(t.Bound.ID).AttemptTimeout,
 	}
@@ -73,7 +79,9 @@ func appendHeader(dst []byte, name string, p dtab.Path) []byte {
 }
 
 func (l *Leaf) release() {
-	l.router.releaseClient(l.client, l.addrs)
+	if l.client != nil {
+		l.router.releaseClient(l.client, l.addrs)
+	}
 	if l.destination != nil {
 		l.router.releaseDestination(l.destination)
 	}
@@ -100,7 +108,13 @@ func (r *Router) releaseDestination(d *destination) {
 	}
 }
 
-// Pick returns an endpoint that is not among tried; the caller owes its Done.
+// Status returns the status that answers in place of an endpoint, or 0.
+func (l *Leaf) Status() int { return l.status }
+
+// ready reports whether the endpoints are known.
+func (l *Leaf) ready() bool { return l.client == nil || l.client.ready.Load() }
+
+// Pick returns an endpoint that is not among tried; the caller owes its Done. A leaf with a Status has none.
 func (l *Leaf) Pick(shard uint32, tried []*balance.Node) (*balance.Node, error) {
 	return l.client.balancer.Pick(shard, tried)
 }
@@ -114,7 +128,9 @@ func (l *Leaf) Timeouts() (total, attempt time.Duration) { return l.total, l.att
 // Record counts one request that ended.
 func (l *Leaf) Record(shard uint32, class classify.Class, reason string, latency time.Duration, retries int) {
 	l.metrics.record(shard, class, reason, latency, retries)
-	l.client.metrics.record(shard, class, reason, latency, retries)
+	if l.client != nil {
+		l.client.metrics.record(shard, class, reason, latency, retries)
+	}
 	if l.destination != nil {
 		l.destination.requests.Add(1)
 	}

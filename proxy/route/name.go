@@ -101,7 +101,7 @@ func (n *Name) Choose() (*Leaf, *Error) {
 
 func (d *distribution) unready() bool {
 	for _, l := range d.leaves {
-		if l != nil && !l.client.ready.Load() {
+		if l != nil && !l.ready() {
 			return true
 		}
 	}
@@ -117,7 +117,7 @@ func (n *Name) wait() (*Leaf, *Error) {
 		leaf, err := (*Leaf)(nil), (*Error)(nil)
 		var ready <-chan struct{}
 		if !d.pending {
-			if leaf, err = d.draw(); err != nil || leaf.client.ready.Load() {
+			if leaf, err = d.draw(); err != nil || leaf.ready() {
 				return leaf, err
 			}
 			ready = leaf.client.readied

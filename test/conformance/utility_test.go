@@ -37,8 +37,8 @@ func utility(p dtab.Path) (answer, error) {
 		}
 		return answer{}, errUnknownNamer
 	case "io.buoyant.rinet":
-		if len(rest) >= 2 && isPort(rest[0]) {
-			return bound(p, 4), nil
+		if len(rest) >= 2 {
+			return bound(p, 4), nil // to no address, where the port is none
 		}
 		return only(dtab.Neg), nil
 	case "io.buoyant.http.status":
@@ -116,7 +116,7 @@ func reversed(pfx dtab.Path, host string) dtab.Path {
 	if !hostPattern.MatchString(host) {
 		return nil
 	}
-	labels := strings.Split(host, ".")
+	labels := strings.Split(strings.TrimRight(host, "."), ".") // as Java's split, which leaves out what is empty at the end
 	slices.Reverse(labels)
 	return pfx.Append(labels...)
 }

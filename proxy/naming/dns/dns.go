@@ -1,54 +1,93 @@
-// Package dns keeps the addresses of host names live. It is not a namer: /$/inet and io.l5d.fs resolve their hosts here, so that
-// one host is asked for once however many names lead to it.
+// Package dns keeps what name servers say live: the addresses of hosts, and SRV records. It is not a namer: /$/inet, io.l5d.fs and
+// others resolve their hosts here, so that one host is asked for once however many names lead to it.
 package dns
 
 import (
+	"cmp"
 	"context"
-	"errors"
-	"net"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/fairlead/fairlead/proxy/naming"
 )
 
 const (
-	// RefreshInterval is how often a host in use is resolved again, as Linkerd's inet namer does.
+	// MinTTL and MaxTTL bound how soon an answer is asked for again, whatever its TTL.
+	MinTTL = time.Second
+	MaxTTL = 5 * time.Minute
+	// MaxNegativeTTL bounds it for a name that does not exist: it may begin to.
+	MaxNegativeTTL = 30 * time.Second
+	// RefreshInterval stands in for a TTL where there is none: for names of the hosts file, and after a failure. Linkerd's inet namer
+	// asks that often for all.
 	RefreshInterval = 5 * time.Second
-	// QueryTimeout bounds one resolution.
-	QueryTimeout = 4 * time.Second
-	// MaxAddresses bounds the addresses kept of one host.
-	MaxAddresses = 1000
+	// MissingGrace is how long a name that had an answer must be said not to exist until that is believed. A name server that begins to
+	// serve, or lost a zone for a moment, says so too.
+	MissingGrace = 30 * time.Second
+	// QueryTimeout bounds one resolution: two name servers of resolv.conf may be silent before a third one answers.
+	QueryTimeout = 11 * time.Second
+	// MaxNames bounds the names kept live. One beyond fails at once, and is counted.
+	MaxNames = 20_000
+	// MaxRecords bounds the addresses, or records, kept of one name.
+	MaxRecords = 1000
+	// maxQueries bounds the resolutions under way: each has sockets.
+	maxQueries = 64
 )
 
-// LookupFunc resolves a host to its addresses. net.Resolver.LookupNetIP with network "ip" is one.
-type LookupFunc func(ctx context.Context, host string) ([]netip.Addr, error)
+// LookupFunc resolves a host to its addresses. ttl says for how long the answer holds, also one that there is no such host (a
+// net.DNSError with IsNotFound); 0 where that is not known.
+type LookupFunc func(ctx context.Context, host string) (addrs []netip.Addr, ttl time.Duration, err error)
 
-// Resolver keeps hosts live. Close ends all of its work.
+// Options of a Resolver. The zero value of a field means its default.
+type Options struct {
+	// Lookup is the system's resolution unless given.
+	Lookup LookupFunc
+	// Servers, as host:port, are asked in their order in place of those of resolv.conf.
+	Servers []string
+	// MinSRVInterval is how often SRV records are asked for at most; the TTL alone decides unless given.
+	MinSRVInterval time.Duration
+}
+
+// Resolver keeps names live. Close ends all of its work.
 //
 //nolint:containedctx // it is the lifetime of the background work that Close ends, not that of a call
 type Resolver struct {
-	lookup LookupFunc
-	ctx    context.Context
-	cancel context.CancelFunc
-	wait   sync.WaitGroup
+	options Options
+	system  system
+	ctx     context.Context
+	cancel  context.CancelFunc
+	wait    sync.WaitGroup
+	// slots holds a token for each resolution under way.
+	slots chan struct{}
+	stats struct{ queries, failures, refused atomic.Uint64 }
 
-	mu    sync.Mutex // guards hosts
-	hosts map[string]*naming.Shared[[]netip.Addr]
+	mu    sync.Mutex // guards what follows
+	hosts map[hostKey]*naming.Shared[[]netip.Addr]
+	srv   map[string]*naming.Shared[[]SRV]
 }
 
-// New returns a Resolver; a nil lookup means the system's.
-func New(lookup LookupFunc) *Resolver {
-	if lookup == nil {
-		lookup = func(ctx context.Context, host string) ([]netip.Addr, error) {
-			return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
-		}
+type hostKey struct {
+	host string
+	once bool
+}
+
+// Stats are what a Resolver did since it was made, and how many names it keeps.
+type Stats struct{ Names, Queries, Failures, Refused uint64 }
+
+// New returns a Resolver.
+func New(o Options) *Resolver {
+	r := &Resolver{
+		options: o, system: system{servers: o.Servers}, slots: make(chan struct{}, maxQueries),
+		hosts: make(map[hostKey]*naming.Shared[[]netip.Addr]), srv: make(map[string]*naming.Shared[[]SRV]),
 	}
-	r := &Resolver{lookup: lookup, hosts: make(map[string]*naming.Shared[[]netip.Addr])}
+	if r.options.Lookup == nil {
+		r.options.Lookup = r.system.hosts
+	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	return r
 }
@@ -59,33 +98,104 @@ func (r *Resolver) Close() {
 	r.wait.Wait()
 }
 
+// Stats returns what the Resolver did.
+func (r *Resolver) Stats() Stats {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return Stats{
+		Names:   uint64(len(r.hosts) + len(r.srv)),
+		Queries: r.stats.queries.Load(), Failures: r.stats.failures.Load(), Refused: r.stats.refused.Load(),
+	}
+}
+
 // Resolve returns the live addresses of a host: a name or an IP literal. A host that does not exist is Ok without addresses;
-// every other failure keeps the last good addresses.
-func (r *Resolver) Resolve(host string) naming.Live[[]netip.Addr] {
+// a failure keeps the last good addresses, and so does, for MissingGrace, the answer that a host is no more.
+func (r *Resolver) Resolve(host string) naming.Live[[]netip.Addr] { return r.resolve(host, false) }
+
+// ResolveOnce is Resolve for a host whose first answer stays for as long as somebody uses it.
+func (r *Resolver) ResolveOnce(host string) naming.Live[[]netip.Addr] { return r.resolve(host, true) }
+
+func (r *Resolver) resolve(host string, once bool) naming.Live[[]netip.Addr] {
 	if ip, ok := ParseLiteral(host); ok {
 		return naming.Fixed([]netip.Addr{ip})
 	}
+	return follow(r, r.hosts, hostKey{host, once}, &question[[]netip.Addr]{
+		once: once,
+		ask: func(ctx context.Context) ([]netip.Addr, time.Duration, error) {
+			addrs, ttl, err := r.options.Lookup(ctx, host)
+			return tidy(addrs), ttl, err
+		},
+		empty: func(a []netip.Addr) bool { return len(a) == 0 },
+		equal: slices.Equal[[]netip.Addr],
+	})
+}
+
+// tidy sorts the addresses, each once.
+func tidy(addrs []netip.Addr) []netip.Addr {
+	addrs = slices.Clone(addrs)
+	for i := range addrs {
+		addrs[i] = addrs[i].Unmap()
+	}
+	slices.SortFunc(addrs, netip.Addr.Compare)
+	addrs = slices.Compact(addrs)
+	return addrs[:min(len(addrs), MaxRecords)]
+}
+
+// SRV is one record of a service (RFC 2782).
+type SRV struct {
+	// Target is a host, without the dot at its end.
+	Target           string
+	Port             uint16
+	Priority, Weight uint16
+}
+
+// ResolveSRV returns the live SRV records of a name, which is taken as absolute: no search domain is tried. Records without a target
+// (".") say that there is no such service, and are left out. Otherwise it is as Resolve.
+func (r *Resolver) ResolveSRV(name string) naming.Live[[]SRV] {
+	return follow(r, r.srv, name, &question[[]SRV]{
+		floor: r.options.MinSRVInterval,
+		ask: func(ctx context.Context) ([]SRV, time.Duration, error) {
+			records, ttl, err := r.system.services(ctx, name)
+			slices.SortFunc(records, func(a, b SRV) int {
+				return cmp.Or(cmp.Compare(a.Priority, b.Priority), strings.Compare(a.Target, b.Target),
+					cmp.Compare(a.Port, b.Port), cmp.Compare(a.Weight, b.Weight))
+			})
+			records = slices.Compact(records)
+			return records[:min(len(records), MaxRecords)], ttl, err
+		},
+		empty: func(s []SRV) bool { return len(s) == 0 },
+		equal: slices.Equal[[]SRV],
+	})
+}
+
+// follow returns the live answer to a question, asked once for all its users.
+func follow[K comparable, T any](r *Resolver, shared map[K]*naming.Shared[T], key K, q *question[T]) naming.Live[T] {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if shared := r.hosts[host]; shared != nil {
-		if live, ok := shared.Acquire(); ok {
+	if s := shared[key]; s != nil {
+		if live, ok := s.Acquire(); ok {
 			return live
 		}
 	}
+	q.v = naming.NewVar[T]()
+	if len(r.hosts)+len(r.srv) >= MaxNames {
+		r.stats.refused.Add(1)
+		q.v.Fail(fmt.Errorf("more than %d names are asked of name servers", MaxNames))
+		return q.v
+	}
 	ctx, cancel := context.WithCancel(r.ctx)
-	v := naming.NewVar[[]netip.Addr]()
-	var shared *naming.Shared[[]netip.Addr]
-	shared = naming.NewShared(v, func() {
+	var s *naming.Shared[T]
+	s = naming.NewShared(q.v, func() {
 		cancel()
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		if r.hosts[host] == shared {
-			delete(r.hosts, host)
+		if shared[key] == s {
+			delete(shared, key)
 		}
 	})
-	r.hosts[host] = shared
-	live, _ := shared.Acquire()
-	r.wait.Go(func() { r.refresh(ctx, host, v) })
+	shared[key] = s
+	live, _ := s.Acquire()
+	r.wait.Go(func() { q.run(ctx, r) })
 	return live
 }
 
@@ -112,43 +222,4 @@ func ParseLiteral(host string) (netip.Addr, bool) {
 		value = value<<bits | n
 	}
 	return netip.AddrFrom4([4]byte{byte(value >> 24), byte(value >> 16), byte(value >> 8), byte(value)}), true
-}
-
-func (r *Resolver) refresh(ctx context.Context, host string, v *naming.Var[[]netip.Addr]) {
-	tick := time.NewTicker(RefreshInterval)
-	defer tick.Stop()
-	for {
-		r.query(ctx, host, v)
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-func (r *Resolver) query(ctx context.Context, host string, v *naming.Var[[]netip.Addr]) {
-	ctx, cancel := context.WithTimeout(ctx, QueryTimeout)
-	defer cancel()
-	addrs, err := r.lookup(ctx, host)
-	var notFound *net.DNSError
-	if errors.As(err, &notFound) && notFound.IsNotFound {
-		addrs, err = nil, nil
-	}
-	if err != nil {
-		if ctx.Err() != context.Canceled {
-			v.Fail(err)
-		}
-		return
-	}
-	addrs = slices.Clone(addrs)
-	for i := range addrs {
-		addrs[i] = addrs[i].Unmap()
-	}
-	slices.SortFunc(addrs, netip.Addr.Compare)
-	addrs = slices.Compact(addrs)
-	addrs = addrs[:min(len(addrs), MaxAddresses)]
-	if old, state, _ := v.Load(); state != naming.Ok || !slices.Equal(old, addrs) {
-		v.Set(addrs)
-	}
 }

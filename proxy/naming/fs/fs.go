@@ -56,7 +56,7 @@ type entry struct {
 	mu     sync.Mutex // guards what follows; the file is read under it
 	closed bool
 	file   string
-	addrs  *addrs
+	addrs  *dns.Endpoints
 	text   string
 	failed string
 }
@@ -145,9 +145,9 @@ func (n *Namer) read(e *entry) {
 	if err == nil && file == e.file && text == e.text && e.failed == "" {
 		return
 	}
-	var lines []line
+	var targets []dns.Target
 	if err == nil {
-		lines, err = parse(file, text)
+		targets, err = parse(file, text)
 	}
 	if err != nil {
 		e.fail(err)
@@ -156,14 +156,14 @@ func (n *Namer) read(e *entry) {
 	mended := e.failed != ""
 	e.failed, e.text = "", text
 	if e.file == file && !mended {
-		e.addrs.set(lines)
+		e.addrs.Follow(targets)
 		return
 	}
 	if e.file != file {
 		e.unbind()
-		e.file, e.text, e.addrs = file, text, newAddrs(n.dns)
+		e.file, e.text, e.addrs = file, text, n.dns.Endpoints()
 	}
-	e.addrs.set(lines)
+	e.addrs.Follow(targets)
 	e.tree.Set(naming.BoundLeaf(&naming.Bound{
 		ID: n.prefix.Append(e.path[:used]...), Residual: e.path[used:], Addrs: e.addrs,
 	}))
@@ -183,7 +183,7 @@ func (e *entry) fail(err error) {
 
 func (e *entry) unbind() {
 	if e.addrs != nil {
-		e.addrs.close()
+		e.addrs.End()
 	}
 	e.file, e.addrs, e.text, e.failed = "", nil, "", ""
 }

@@ -31,12 +31,12 @@ type folder struct {
 
 func newFolder(t *testing.T) *folder {
 	t.Helper()
-	r := dns.New(func(_ context.Context, host string) ([]netip.Addr, error) {
+	r := dns.New(dns.Options{Lookup: func(_ context.Context, host string) ([]netip.Addr, time.Duration, error) {
 		if host == "two.test" {
-			return []netip.Addr{netip.MustParseAddr("10.9.0.1"), netip.MustParseAddr("10.9.0.2")}, nil
+			return []netip.Addr{netip.MustParseAddr("10.9.0.1"), netip.MustParseAddr("10.9.0.2")}, 0, nil
 		}
-		return nil, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
-	})
+		return nil, 0, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
+	}})
 	t.Cleanup(r.Close)
 	f := &folder{t: t, root: t.TempDir()}
 	f.Namer = New(dtab.Path{"#", "io.l5d.fs"}, f.root, r)

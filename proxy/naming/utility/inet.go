@@ -7,39 +7,75 @@ import (
 
 	"github.com/fairlead/fairlead/proxy/dtab"
 	"github.com/fairlead/fairlead/proxy/naming"
-	"github.com/fairlead/fairlead/proxy/naming/dns"
 )
 
-// Inet is the namer of /$/inet/<host>/<port>[/residual] and /$/inet/<port>[/residual], the latter on the local host: a host by DNS or an IP literal. A host that does not
-// exist is bound without endpoints, so it does not fall over to an alternate.
+// maxHostBytes bounds a host name.
+const maxHostBytes = 255
+
+// Inet is the namer of /$/inet/<host>/<port>[/residual] and /$/inet/<port>[/residual], the latter on the local host: a host by DNS or
+// an IP literal. A host that does not exist is bound without endpoints, so it does not fall over to an alternate.
 type Inet struct {
-	Resolver *dns.Resolver
+	// Name is the element after /$: inet, fixedinet, io.buoyant.rinet.
+	Name string
+	// Resolve returns the live addresses of a host.
+	Resolve func(host string) naming.Live[[]netip.Addr]
+	// PortFirst reads <port>/<host>, both of which must be there.
+	PortFirst bool
 }
 
 // Lookup implements naming.Namer.
 func (n *Inet) Lookup(p dtab.Path) naming.Live[naming.Tree] {
-	whole := dtab.Path{"$", "inet"}.Append(p...)
+	whole := dtab.Path{"$", n.Name}.Append(p...)
+	if n.PortFirst {
+		return n.portFirst(whole, p)
+	}
 	host, port, used := "", "", 0
 	switch {
 	case len(p) == 0:
-		return broken(whole, fmt.Errorf("expected /$/inet/<host>/<port>"))
+		return broken(whole, fmt.Errorf("expected /$/%s/<host>/<port>", n.Name))
 	case len(p) == 1 || !isNumber(p[1]) && isNumber(p[0]):
 		host, port, used = "localhost", p[0], 1
 	default:
 		host, port, used = p[0], p[1], 2
 	}
-	number, err := strconv.ParseUint(port, 10, 16)
-	if err != nil || number == 0 {
-		return broken(whole, fmt.Errorf("expected a port number from 1 to 65535, found %q", port))
+	number, err := hostAndPort(host, port)
+	if err != nil {
+		return broken(whole, err)
 	}
-	if host == "" || len(host) > 255 {
-		return broken(whole, fmt.Errorf("expected a host name of 1 to 255 bytes"))
+	return n.bound(whole[:2+used], p[used:], host, number)
+}
+
+// portFirst answers /$/io.buoyant.rinet/<port>/<host>. As in Linkerd every such name is bound; one that makes no address has no endpoints.
+func (n *Inet) portFirst(whole, p dtab.Path) naming.Live[naming.Tree] {
+	if len(p) < 2 {
+		return naming.Fixed(naming.Neg())
 	}
-	addrs := &addresses{hosts: n.Resolver.Resolve(host), host: host, port: uint16(number)}
+	number, err := hostAndPort(p[1], p[0])
+	if err != nil {
+		addrs := naming.NewVar[naming.Addrs]()
+		addrs.Fail(fmt.Errorf("%s: %w", whole, err))
+		return naming.Fixed(naming.BoundLeaf(&naming.Bound{ID: whole[:4], Residual: p[2:], Addrs: addrs}))
+	}
+	return n.bound(whole[:4], p[2:], p[1], number)
+}
+
+func (n *Inet) bound(id, residual dtab.Path, host string, port uint16) naming.Live[naming.Tree] {
+	addrs := &addresses{hosts: n.Resolve(host), host: host, port: port}
 	return &inetName{
-		Var:   naming.Fixed(naming.BoundLeaf(&naming.Bound{ID: whole[:2+used], Residual: p[used:], Addrs: addrs})),
+		Var:   naming.Fixed(naming.BoundLeaf(&naming.Bound{ID: id, Residual: residual, Addrs: addrs})),
 		hosts: addrs.hosts,
 	}
+}
+
+func hostAndPort(host, port string) (uint16, error) {
+	number, err := strconv.ParseUint(port, 10, 16)
+	if err != nil || number == 0 {
+		return 0, fmt.Errorf("expected a port number from 1 to 65535, found %q", port)
+	}
+	if host == "" || len(host) > maxHostBytes {
+		return 0, fmt.Errorf("expected a host name of 1 to %d bytes", maxHostBytes)
+	}
+	return uint16(number), nil
 }
 
 func isNumber(s string) bool {

@@ -1,19 +1,28 @@
-// Package utility is the namer of /$/: names that are made of other names or of addresses (linkerd1.md section 4.6).
+// Package utility is the namer of /$/: names that are made of other names, of addresses or of a status (linkerd1.md section 4.6).
 package utility
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/fairlead/fairlead/proxy/dtab"
 	"github.com/fairlead/fairlead/proxy/naming"
+	"github.com/fairlead/fairlead/proxy/naming/dns"
 )
 
-// Mounts returns the namers of /$/. inet is nil where names may not lead to addresses at all.
-func Mounts(inet *Inet) []naming.Mount {
+const rinet = "io.buoyant.rinet"
+
+// Mounts returns the namers of /$/. resolver is nil where names may not lead to addresses at all.
+func Mounts(resolver *dns.Resolver) []naming.Mount {
 	mounts := []naming.Mount{{Prefix: dtab.Path{"$"}, Namer: &Names{}}}
-	if inet != nil {
-		mounts = append(mounts, naming.Mount{Prefix: dtab.Path{"$", "inet"}, Namer: inet, Address: true})
+	if resolver == nil {
+		return mounts
+	}
+	for _, n := range []*Inet{
+		{Name: "inet", Resolve: resolver.Resolve},
+		{Name: "fixedinet", Resolve: resolver.ResolveOnce},
+		{Name: rinet, Resolve: resolver.Resolve, PortFirst: true},
+	} {
+		mounts = append(mounts, naming.Mount{Prefix: dtab.Path{"$", n.Name}, Namer: n, Address: true})
 	}
 	return mounts
 }
@@ -32,36 +41,55 @@ func (*Names) Lookup(p dtab.Path) naming.Live[naming.Tree] {
 		return naming.Fixed(naming.Tree{Kind: dtab.Empty})
 	case "fail":
 		return naming.Fixed(naming.Tree{Kind: dtab.Fail})
-	case "io.buoyant.http.domainToPathPfx":
-		return naming.Fixed(domainToPath(p[1:]))
+	case rinet:
+		if len(p) < 3 {
+			return naming.Fixed(naming.Neg()) // it said so itself, and was asked before
+		}
+	case "io.buoyant.http.status":
+		return naming.Fixed(status(p))
+	}
+	if r, ok := rewriters[p[0]]; ok {
+		return naming.Fixed(r.tree(p[1:]))
 	}
 	return broken(dtab.Path{"$"}.Append(p...), fmt.Errorf("/$/%s is not known", p[0]))
 }
 
-// domainToPath turns /pfx/a.b.c/rest into /pfx/c/b/a/rest. A port stays glued to the part it follows, which comes first.
-func domainToPath(p dtab.Path) naming.Tree {
-	if len(p) < 2 || strings.ContainsFunc(p[1], notInHost) {
-		return naming.Neg()
+// IsPartial reports whether a name below /$ is only the front of one: what it leads to depends on what a request adds.
+func IsPartial(p dtab.Path) bool {
+	if len(p) == 0 {
+		return true
 	}
-	labels := strings.Split(p[1], ".")
-	out := make(dtab.Path, 0, len(labels)+len(p)-1)
-	out = append(out, p[0])
-	for i := len(labels) - 1; i >= 0; i-- {
-		if labels[i] == "" {
-			return naming.Neg()
-		}
-		out = append(out, labels[i])
+	needs := rewriters[p[0]].takes
+	switch p[0] {
+	case "inet", "fixedinet":
+		// Both have a form of one element, which is a port.
+		return len(p) == 1 || len(p) == 2 && !isNumber(p[1])
+	case rinet:
+		needs = 2
+	case "io.buoyant.http.status":
+		needs = 1
 	}
-	return naming.PathLeaf(append(out, p[2:]...))
+	return len(p)-1 < needs
 }
 
-// notInHost reports whether no host with a port may hold the character, as Linkerd sees it.
-func notInHost(r rune) bool {
-	switch {
-	case 'a' <= r && r <= 'z', 'A' <= r && r <= 'Z', '0' <= r && r <= '9':
-		return false
+// status binds /io.buoyant.http.status/<100-599> and all that follows to the answer of that status.
+func status(p dtab.Path) naming.Tree {
+	if len(p) < 2 || len(p[1]) != 3 {
+		return naming.Neg()
 	}
-	return !strings.ContainsRune(".:_-", r)
+	code := 0
+	for _, c := range []byte(p[1]) {
+		if c < '0' || c > '9' {
+			return naming.Neg()
+		}
+		code = 10*code + int(c-'0')
+	}
+	if code < 100 || code > 599 {
+		return naming.Neg()
+	}
+	return naming.BoundLeaf(&naming.Bound{
+		ID: dtab.Path{"$"}.Append(p...), Status: code, Addrs: naming.Fixed(naming.Addrs{}),
+	})
 }
 
 // broken is the answer that ends a delegation.

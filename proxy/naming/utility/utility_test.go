@@ -51,7 +51,7 @@ func ask(t *testing.T, mounts []naming.Mount, text string) (shown, residual stri
 }
 
 func TestNames(t *testing.T) {
-	r := dns.New(func(context.Context, string) ([]netip.Addr, error) { return nil, nil })
+	r := dns.New(dns.Options{Lookup: func(context.Context, string) ([]netip.Addr, time.Duration, error) { return nil, 0, nil }})
 	defer r.Close()
 	const pfx = "/$/io.buoyant.http.domainToPathPfx"
 	for text, want := range map[string]string{
@@ -79,24 +79,135 @@ func TestNames(t *testing.T) {
 		pfx + "/host/a.b:8080/x/y": "to /host/b:8080/a/x/y",
 		pfx + "/host/a..b":         "neg",
 		pfx + "/host/.":            "neg",
-		pfx + "/host/a.b.":         "neg",
+		pfx + "/host/a.b.":         "to /host/b/a",
 		pfx + "/host/a%b":          "neg",
 		pfx + `/host/a\x2fb`:       "neg",
 		pfx + `/host/\xc3\xa4`:     "neg",
 	} {
-		got, residual := ask(t, Mounts(&Inet{Resolver: r}), text)
-		if residual != "" {
-			got += " " + residual
-		}
-		if got != want && !(strings.HasPrefix(want, "error") && strings.HasPrefix(got, want)) {
-			t.Errorf("%s: %s, want %s", text, got, want)
-		}
+		checkName(t, Mounts(r), text, want)
 	}
 	if got, _ := ask(t, Mounts(nil), "/$/inet/10.0.0.1/80"); !strings.Contains(got, "is not known") {
 		t.Errorf("without addresses: %s", got)
 	}
-	if got, _ := ask(t, Mounts(&Inet{Resolver: r}), "/$/inet/"+strings.Repeat("a", 256)+"/80"); !strings.Contains(got, "255 bytes") {
+	if got, _ := ask(t, Mounts(r), "/$/inet/"+strings.Repeat("a", 256)+"/80"); !strings.Contains(got, "255 bytes") {
 		t.Errorf("long host: %s", got)
+	}
+}
+
+func checkName(t *testing.T, mounts []naming.Mount, text, want string) {
+	t.Helper()
+	got, residual := ask(t, mounts, text)
+	if residual != "" {
+		got += " " + residual
+	}
+	if got != want && !(strings.HasPrefix(want, "error") && strings.HasPrefix(got, want)) {
+		t.Errorf("%s: %s, want %s", text, got, want)
+	}
+}
+
+// The names of http.scala, hostport.scala, rinet.scala and status.scala, each with what it takes and what it refuses.
+func TestLinkerdNames(t *testing.T) {
+	r := dns.New(dns.Options{Lookup: func(context.Context, string) ([]netip.Addr, time.Duration, error) { return nil, 0, nil }})
+	defer r.Close()
+	const l = "/$/io.buoyant."
+	for text, want := range map[string]string{
+		"/$/fixedinet/web/80/a": "/$/fixedinet/web/80 /a", "/$/fixedinet/80": "/$/fixedinet/80 /",
+		"/$/fixedinet": "error: /$/fixedinet: expected /$/fixedinet/<host>/<port>",
+		l + "rinet":    "neg", l + "rinet/80": "neg",
+		l + "rinet/80/web":       l + "rinet/80/web /",
+		l + "rinet/80/web/a/b":   l + "rinet/80/web /a/b",
+		l + "rinet/http/web":     l + "rinet/http/web /",
+		l + "hostportPfx":        "neg",
+		l + "hostportPfx/ia":     "neg",
+		l + "hostportPfx/ia/h:1": "to /ia/h/1", l + "hostportPfx/ia/h:http/x": "to /ia/h/http/x",
+		l + "hostportPfx/ia/h": "neg", l + "hostportPfx/ia/h:": "neg", l + "hostportPfx/ia/:80": "neg", l + "hostportPfx/ia/h:1:2": "neg",
+		l + "hostportPfx/ia/h:HTTP": "neg", l + "hostportPfx/ia/h:-a": "neg", l + "hostportPfx/ia/h:a_b": "neg",
+		l + "hostportPfx/ia/h:" + strings.Repeat("a", 63): "to /ia/h/" + strings.Repeat("a", 63),
+		l + "hostportPfx/ia/h:" + strings.Repeat("a", 64): "neg",
+		l + "porthostPfx/ia/h:http/x":                     "to /ia/http/h/x", l + "porthostPfx/ia/h": "neg", l + "porthostPfx": "neg",
+		l + "http.anyMethod":                "neg",
+		l + "http.anyMethod/GET":            "to /",
+		l + "http.anyMethod/GET/a/b":        "to /a/b",
+		l + "http.anyMethod/get/a":          "neg",
+		l + "http.anyMethod/M-SEARCH/a":     "neg",
+		l + "http.anyMethodPfx/p/PURGE/a":   "to /p/a",
+		l + "http.anyMethodPfx/p":           "neg",
+		l + "http.anyMethodPfx/p/Get":       "neg",
+		l + "http.anyHost/a.b:80/x":         "to /x",
+		l + "http.anyHost/a%b/x":            "neg",
+		l + "http.anyHostPfx/p/a_b/x":       "to /p/x",
+		l + "http.anyHostPfx/p/a%b":         "neg",
+		l + "http.subdomainOf/b.c/a.b.c/x":  "to /a/x",
+		l + "http.subdomainOf/b.c/a.b.c:80": "to /a", l + "http.subdomainOf/b.c/x.y.b.c": "to /x.y",
+		l + "http.subdomainOf/b.c/b.c": "neg", l + "http.subdomainOf/b.c/ab.c": "neg", l + "http.subdomainOf/b.c/.b.c": "neg",
+		l + "http.subdomainOf/b.c": "neg", l + "http.subdomainOf/b%c/a.b%c": "neg", l + "http.subdomainOf/b.c/a.b.c.d": "neg",
+		l + "http.subdomainOfPfx/b.c/p/a.b.c/x": "to /p/a/x", l + "http.subdomainOfPfx/b.c/p/d": "neg", l + "http.subdomainOfPfx/b.c/p": "neg",
+		l + "http.domainToPath/a.b.c/x": "to /c/b/a/x", l + "http.domainToPath": "neg", l + "http.domainToPath/.": "neg",
+		l + "http.domainToPath/a.": "to /a", l + "http.domainToPath/.a": "neg",
+		l + "http.status/404/foo": l + "http.status/404/foo /", l + "http.status/100": l + "http.status/100 /",
+		l + "http.status/599": l + "http.status/599 /",
+		l + "http.status":     "neg", l + "http.status/600": "neg", l + "http.status/99": "neg", l + "http.status/099": "neg",
+		l + "http.status/\\x2b404": "neg", l + "http.status/4O4": "neg", l + "http.status/0404": "neg",
+		l + "http.nothing": "error: /$/io.buoyant.http.nothing: /$/io.buoyant.http.nothing is not known",
+	} {
+		checkName(t, Mounts(r), text, want)
+	}
+	tree, _, _ := (&Names{}).Lookup(dtab.Path{"io.buoyant.http.status", "503", "web"}).Load()
+	if tree.Bound.Status != 503 {
+		t.Errorf("status %d", tree.Bound.Status)
+	}
+	for _, m := range Mounts(r) {
+		live := m.Namer.Lookup(dtab.Path{"http", "web"})
+		if tree, _, _ := live.Load(); tree.Bound != nil {
+			if _, s, err := tree.Bound.Addrs.Load(); s != naming.Failed || !strings.Contains(err.Error(), `found "http"`) {
+				t.Errorf("%s/http/web has addresses in state %d, error %v", m.Prefix, s, err)
+			}
+		}
+		live.Close()
+	}
+}
+
+func TestIsPartial(t *testing.T) {
+	const l = "io.buoyant."
+	for text, want := range map[string]bool{
+		"/": true, "/nil": false, "/no.such": false, "/inet": true, "/inet/web": true, "/inet/80": false, "/inet/web/80": false,
+		"/" + l + "rinet/80": true, "/" + l + "rinet/80/web": false, "/" + l + "http.status": true, "/" + l + "http.status/404": false,
+		"/" + l + "http.domainToPathPfx/host": true, "/" + l + "http.domainToPathPfx/host/web": false, "/" + l + "http.anyHost": true,
+	} {
+		p, err := dtab.ParsePath(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := IsPartial(p); got != want {
+			t.Errorf("%s: partial %v", text, got)
+		}
+	}
+}
+
+// Whatever makes an address of any text is out of reach for the rules of a request; the others are not.
+func TestRequestsMayNotNameAddresses(t *testing.T) {
+	r := dns.New(dns.Options{Lookup: func(context.Context, string) ([]netip.Addr, time.Duration, error) { return nil, 0, nil }})
+	defer r.Close()
+	in := naming.NewInterpreter()
+	rules, err := dtab.Parse("/ph => /$/io.buoyant.rinet; /own => /$/inet/10.0.0.1/80")
+	if err != nil {
+		t.Fatal(err)
+	}
+	in.Set(dtab.Compile(rules), Mounts(r), time.Minute)
+	for dst, refused := range map[string]bool{
+		"/$/inet/10.0.0.1/80": true, "/$/inet/80": true, "/$/fixedinet/10.0.0.1/80": true, "/$/io.buoyant.rinet/80/10.0.0.1": true,
+		"/$/io.buoyant.porthostPfx/ph/10.0.0.1:80": true, "/ph/80/10.0.0.1": true,
+		"/$/io.buoyant.http.status/404": false, "/own": false, "/$/nil": false,
+	} {
+		local, err := dtab.Parse("/svc => " + dst)
+		if err != nil {
+			t.Fatal(err)
+		}
+		name := in.Bind(dtab.Path{"svc"}, local, func(naming.Tree, naming.State, error) {})
+		if _, _, err := name.Load(); errors.Is(err, naming.ErrLocalAddress) != refused {
+			t.Errorf("%s: error %v, want refused: %v", dst, err, refused)
+		}
+		name.Close()
 	}
 }
 
@@ -105,16 +216,16 @@ func TestInetEndpoints(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
 		answer, failure := []netip.Addr(nil), error(&net.DNSError{IsNotFound: true})
-		r := dns.New(func(_ context.Context, host string) ([]netip.Addr, error) {
+		r := dns.New(dns.Options{Lookup: func(_ context.Context, host string) ([]netip.Addr, time.Duration, error) {
 			if host != "web" {
 				t.Errorf("asked for %q", host)
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			return answer, failure
-		})
+			return answer, 0, failure
+		}})
 		defer r.Close()
-		n := &Inet{Resolver: r}
+		n := &Inet{Name: "inet", Resolve: r.Resolve}
 		one, two := n.Lookup(dtab.Path{"web", "80"}), n.Lookup(dtab.Path{"web", "80", "rest"})
 		synctest.Wait()
 		tree, _, _ := two.Load()
@@ -127,7 +238,7 @@ func TestInetEndpoints(t *testing.T) {
 		mu.Lock()
 		answer, failure = []netip.Addr{netip.MustParseAddr("10.0.0.1")}, nil
 		mu.Unlock()
-		time.Sleep(dns.RefreshInterval) // the clock of the bubble
+		time.Sleep(dns.RefreshInterval * 2) // the clock of the bubble
 		synctest.Wait()
 		select {
 		case <-changed:

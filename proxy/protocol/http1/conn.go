@@ -190,6 +190,9 @@ func (x *exchange) request() bool {
 		closing := x.req.close || !x.skipBody()
 		return x.finish(x.refuse(fail, closing))
 	}
+	if status := x.target.Status(); status != 0 {
+		return x.finish(x.answer(status))
+	}
 	return x.finish(x.forward())
 }
 

@@ -37,6 +37,7 @@ var (
 	errUpTruncated    = &Failure{502, ReasonUpstreamTruncated, "the endpoint's response ended early"}
 	errUpIdle         = &Failure{503, ReasonUpstreamTimeout, "the endpoint was silent for too long"}
 	errAttemptTimeout = &Failure{503, ReasonAttemptTimeout, "the endpoint did not answer within the attempt timeout"}
+	errInterimAnswer  = &Failure{502, ReasonInterimAnswer, "the rules answer with a status below 200, which ends no request"}
 	errTotalTimeout   = &Failure{503, ReasonTotalTimeout, "no answer within the total timeout"}
 )
 
@@ -49,38 +50,4 @@ func asResponse(f *Failure) *Failure {
 		return errBigResponse
 	}
 	return errBadResponse
-}
-
-func statusText(code int) string {
-	switch code {
-	case 400:
-		return "Bad Request"
-	case 403:
-		return "Forbidden"
-	case 404:
-		return "Not Found"
-	case 408:
-		return "Request Timeout"
-	case 413:
-		return "Content Too Large"
-	case 414:
-		return "URI Too Long"
-	case 429:
-		return "Too Many Requests"
-	case 431:
-		return "Request Header Fields Too Large"
-	case 500:
-		return "Internal Server Error"
-	case 501:
-		return "Not Implemented"
-	case 502:
-		return "Bad Gateway"
-	case 503:
-		return "Service Unavailable"
-	case 504:
-		return "Gateway Timeout"
-	case 505:
-		return "HTTP Version Not Supported"
-	}
-	return "Error"
 }

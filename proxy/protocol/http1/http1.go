@@ -20,6 +20,9 @@ type Router interface {
 
 // Target is where one request goes. Implementations are shared pointers, so that a request allocates nothing.
 type Target interface {
+	// Status returns the status, 100 to 599, that answers the request in place of an endpoint; then nothing else but Finish is called.
+	// 0 means that an endpoint answers.
+	Status() int
 	// Pick returns an endpoint that is not in tried, with one pending request counted on it; this package calls its Done once.
 	// Node.Conns must be a *transport.Pool. An error becomes reason no-endpoints.
 	Pick(shard uint32, tried []*balance.Node) (*balance.Node, error)

@@ -34,6 +34,7 @@ const (
 	ReasonResponseTooLarge    = "response-header-too-large"
 	ReasonAttemptTimeout      = "attempt-timeout"
 	ReasonTotalTimeout        = "total-timeout"
+	ReasonInterimAnswer       = "interim-answer"
 	ReasonClientClosed        = "client-closed"
 	ReasonClientStalled       = "client-stalled"
 	ReasonShutdown            = "shutdown"

@@ -29,10 +29,7 @@ func (x *exchange) refuse(fail *Failure, closing bool) bool {
 	message := fail.Message[:min(len(fail.Message), maxErrBody)]
 	const colon = ": "
 	x.takeOut(transport.SmallBuffer)
-	b := append(x.b, "HTTP/1.1 "...)
-	b = strconv.AppendInt(b, int64(fail.Status), 10)
-	b = append(b, ' ')
-	b = append(b, statusText(fail.Status)...)
+	b := appendStatusLine(x.b, fail.Status)
 	b = append(b, "\r\nl5d-err: "...)
 	left := maxErrHeader
 	for _, part := range [...]string{fail.Reason, colon, message} {

@@ -32,6 +32,8 @@ type target struct {
 	nodes          []*balance.Node
 	headers        string
 	total, attempt time.Duration
+	// status, when it is not 0, answers in place of the endpoints.
+	status int
 
 	mu       sync.Mutex
 	outcomes []Outcome
@@ -59,6 +61,7 @@ next:
 }
 
 func (t *target) AppendHeaders(dst []byte) []byte          { return append(dst, t.headers...) }
+func (t *target) Status() int                              { return t.status }
 func (t *target) Timeouts() (time.Duration, time.Duration) { return t.total, t.attempt }
 
 func (t *target) Finish(_ uint32, o *Outcome) {

@@ -1,0 +1,257 @@
+package dns
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"github.com/fairlead/fairlead/proxy/naming"
+)
+
+// zone is a real name server on loopback whose records a test sets.
+type zone struct {
+	t    *testing.T
+	addr string
+
+	mu      sync.Mutex
+	records map[string][]dns.RR
+	rcode   int
+	asked   []string
+}
+
+const soa = "test. %d IN SOA ns.test. admin.test. 1 60 60 60 %d"
+
+func newZone(t *testing.T) *zone {
+	t.Helper()
+	z := &zone{t: t, records: make(map[string][]dns.RR)}
+	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	z.addr = pc.LocalAddr().String()
+	l, err := net.Listen("tcp", z.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wait sync.WaitGroup
+	t.Cleanup(wait.Wait) // after those below
+	for _, s := range []*dns.Server{{PacketConn: pc, Handler: z}, {Listener: l, Handler: z}} {
+		started := make(chan struct{})
+		s.NotifyStartedFunc = func() { close(started) }
+		wait.Go(func() { _ = s.ActivateAndServe() })
+		<-started
+		t.Cleanup(func() { _ = s.Shutdown() })
+	}
+	return z
+}
+
+// set replaces the records of a name, each written as in a zone file without its name.
+func (z *zone) set(name string, records ...string) {
+	z.t.Helper()
+	var parsed []dns.RR
+	for _, text := range records {
+		rr, err := dns.NewRR(name + " " + text)
+		if err != nil {
+			z.t.Fatal(err)
+		}
+		parsed = append(parsed, rr)
+	}
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.records[name] = parsed
+}
+
+func (z *zone) fail(rcode int) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.rcode = rcode
+}
+
+// ServeDNS implements dns.Handler.
+func (z *zone) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	question := q.Question[0]
+	z.asked = append(z.asked, question.Name+" "+dns.TypeToString[question.Qtype])
+	m := new(dns.Msg)
+	m.SetReply(q)
+	m.Authoritative = true
+	if z.rcode != 0 {
+		m.Rcode = z.rcode
+		_ = w.WriteMsg(m)
+		return
+	}
+	name := strings.ToLower(question.Name)
+	for range 8 { // as long as there are aliases
+		var alias *dns.CNAME
+		for _, rr := range z.records[name] {
+			c, isAlias := rr.(*dns.CNAME)
+			if isAlias {
+				alias = c
+			}
+			if isAlias || rr.Header().Rrtype == question.Qtype {
+				m.Answer = append(m.Answer, rr)
+			}
+		}
+		if alias == nil {
+			break
+		}
+		name = alias.Target
+	}
+	if len(m.Answer) == 0 {
+		if z.records[name] == nil {
+			m.Rcode = dns.RcodeNameError
+		}
+		rr, _ := dns.NewRR(fmt.Sprintf(soa, 40, 20))
+		m.Ns = append(m.Ns, rr)
+	}
+	if _, udp := w.LocalAddr().(*net.UDPAddr); udp {
+		m.Truncate(dns.MinMsgSize)
+	}
+	_ = w.WriteMsg(m)
+}
+
+// The TTL is that of the shortest-lived record on the way to the answer, over UDP as over TCP.
+func TestTTLsAreRead(t *testing.T) {
+	t.Parallel()
+	z := newZone(t)
+	z.set("one.test.", "300 IN A 10.0.0.1")
+	z.set("zero.test.", "0 IN A 10.0.0.1")
+	z.set("both.test.", "300 IN A 10.0.0.1", "200 IN AAAA fd00::1")
+	z.set("alias.test.", "7 IN CNAME one.test.")
+	z.set("text.test.", `300 IN TXT "no address"`)
+	var many []string
+	for i := range 100 {
+		many = append(many, fmt.Sprintf("%d IN A 10.1.0.%d", 1000+i, i))
+	}
+	z.set("many.test.", many...)
+	s := &system{servers: []string{z.addr}}
+	for host, want := range map[string]string{
+		"one.test": "[10.0.0.1] 5m0s", "zero.test": "[10.0.0.1] 1s", "both.test": "[10.0.0.1 fd00::1] 3m20s",
+		"alias.test": "[10.0.0.1] 7s", "many.test": "100 16m40s", "none.test": "missing 20s", "text.test": "missing 20s",
+	} {
+		addrs, ttl, err := s.hosts(t.Context(), host)
+		addrs = tidy(addrs)
+		got := fmt.Sprint(addrs)
+		var missing *net.DNSError
+		switch {
+		case asDNSError(err, &missing) && missing.IsNotFound:
+			got = "missing"
+		case err != nil:
+			got = err.Error()
+		case len(addrs) > 2:
+			got = fmt.Sprint(len(addrs))
+		}
+		if got += fmt.Sprintf(" %v", ttl); got != want {
+			t.Errorf("%s: %s, want %s", host, got, want)
+		}
+	}
+}
+
+// The hosts file has no TTLs.
+func TestHostsFileHasNoTTL(t *testing.T) {
+	addrs, ttl, err := (&system{}).hosts(t.Context(), "localhost")
+	if !slices.Contains(tidy(addrs), netip.MustParseAddr("127.0.0.1")) || ttl != 0 || err != nil {
+		t.Errorf("%v, ttl %v, error %v", addrs, ttl, err)
+	}
+}
+
+func asDNSError(err error, to **net.DNSError) bool {
+	e, ok := err.(*net.DNSError) //nolint:errorlint // as the standard library returns it
+	*to = e
+	return ok
+}
+
+// A search list is the standard library's: what a name earlier in it does not have says nothing about the answer.
+func TestTTLOfASearchedName(t *testing.T) {
+	t.Parallel()
+	z := newZone(t)
+	z.set("one.test.", "300 IN A 10.0.0.1")
+	s := &system{servers: []string{z.addr}}
+	_, ttl, err := askEach(s, func(r *net.Resolver) ([]netip.Addr, error) {
+		if _, err := r.LookupNetIP(t.Context(), "ip", "one.test.none.test."); err == nil {
+			t.Error("found a name that is none")
+		}
+		return r.LookupNetIP(t.Context(), "ip", "one.test.")
+	})
+	if err != nil || ttl != 5*time.Minute {
+		t.Errorf("ttl %v, error %v", ttl, err)
+	}
+}
+
+// Against a real server: an answer is asked for again when its TTL ends, and one that fails leaves it.
+func TestRealAnswersFollowTheZone(t *testing.T) {
+	t.Parallel()
+	z := newZone(t)
+	z.set("web.test.", "1 IN A 10.0.0.1")
+	dead, err := net.ListenPacket("udp", "127.0.0.1:0") // says nothing, so the next server is asked
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = dead.Close()
+	r := New(Options{Servers: []string{dead.LocalAddr().String(), z.addr}})
+	t.Cleanup(r.Close)
+	l := r.Resolve("web.test")
+	t.Cleanup(l.Close)
+	awaitAddrs(t, l, naming.Ok, "[10.0.0.1]")
+	z.set("web.test.", "1 IN A 10.0.0.2")
+	awaitAddrs(t, l, naming.Ok, "[10.0.0.2]")
+	z.fail(dns.RcodeServerFailure)
+	awaitAddrs(t, l, naming.Failed, "[10.0.0.2]")
+	if s := r.Stats(); s.Names != 1 || s.Queries < 3 || s.Failures == 0 {
+		t.Errorf("stats %+v", s)
+	}
+}
+
+// SRV records come with their TTL, and the hosts they name are resolved at the same servers.
+func TestRealServices(t *testing.T) {
+	t.Parallel()
+	z := newZone(t)
+	z.set("_http._tcp.web.test.", "30 IN SRV 2 5 8080 b.test.", "30 IN SRV 1 0 80 a.test.", "30 IN SRV 1 0 80 a.test.")
+	z.set("_off._tcp.web.test.", "30 IN SRV 0 0 0 .")
+	s := &system{servers: []string{z.addr}}
+	r := New(Options{Servers: s.servers})
+	t.Cleanup(r.Close)
+	for name, want := range map[string]string{
+		"_http._tcp.web.test": "[{a.test 80 1 0} {b.test 8080 2 5}]", "_off._tcp.web.test": "[]", "_none._tcp.web.test.": "[]",
+	} {
+		live := r.ResolveSRV(name)
+		await(t, live, func(records []SRV, s naming.State, err error) bool {
+			return s == naming.Ok && err == nil && fmt.Sprint(records) == want
+		})
+		live.Close()
+	}
+	if _, ttl, err := s.services(t.Context(), "_http._tcp.web.test"); ttl != 30*time.Second || err != nil {
+		t.Errorf("ttl %v, error %v", ttl, err)
+	}
+}
+
+func await[T any](t *testing.T, l naming.Live[T], ok func(T, naming.State, error) bool) {
+	t.Helper()
+	deadline := time.NewTimer(20 * time.Second)
+	defer deadline.Stop()
+	for {
+		changed := l.Changed()
+		v, s, err := l.Load()
+		if ok(v, s, err) {
+			return
+		}
+		select {
+		case <-changed:
+		case <-deadline.C:
+			t.Fatalf("still %v, state %d, error %v", v, s, err)
+		}
+	}
+}
+
+func awaitAddrs(t *testing.T, l naming.Live[[]netip.Addr], state naming.State, want string) {
+	t.Helper()
+	await(t, l, func(a []netip.Addr, s naming.State, _ error) bool { return s == state && fmt.Sprint(a) == want })
+}
