@@ -12,12 +12,17 @@ const (
 	DefaultMaxInitialLineKB        = 4
 	DefaultMaxConnections          = 10000
 	DefaultTerminationGraceSeconds = 30
+	DefaultRefreshIntervalSeconds  = 5
+	DefaultEnvVar                  = "POD_NAMESPACE"
 )
 
 // Kinds of the plug-in families.
 const (
 	KindNamerK8s              = "io.l5d.k8s"
+	KindNamerK8sExternal      = "io.l5d.k8s.external"
+	KindNamerK8sNs            = "io.l5d.k8s.ns"
 	KindNamerFs               = "io.l5d.fs"
+	KindNamerDNSSRV           = "io.l5d.dnssrv"
 	KindNamerRewrite          = "io.l5d.rewrite"
 	KindIdentifierHeaderToken = "io.l5d.header.token"
 	KindTelemeterPrometheus   = "io.l5d.prometheus"
@@ -48,7 +53,7 @@ func (s *MeshSpec) WithDefaults() *MeshSpec {
 		out.Namers = defaultNamers()
 	}
 	for i := range out.Namers {
-		setDefault(&out.Namers[i].Prefix, "/"+out.Namers[i].Kind)
+		out.Namers[i].setDefaults()
 	}
 	if len(out.Routers) == 0 {
 		out.Routers = defaultRouters()
@@ -57,6 +62,21 @@ func (s *MeshSpec) WithDefaults() *MeshSpec {
 		out.Routers[i].setDefaults()
 	}
 	return out
+}
+
+func (n *Namer) setDefaults() {
+	setDefault(&n.Prefix, "/"+n.Kind)
+	switch n.Kind {
+	case KindNamerK8sNs:
+		setDefault(&n.EnvVar, DefaultEnvVar)
+	case KindNamerDNSSRV:
+		setDefault(&n.RefreshIntervalSeconds, DefaultRefreshIntervalSeconds)
+	}
+}
+
+// NeedsCluster reports whether the namer answers from the API server.
+func (n *Namer) NeedsCluster() bool {
+	return n.Kind == KindNamerK8s || n.Kind == KindNamerK8sExternal || n.Kind == KindNamerK8sNs
 }
 
 func (r *Router) setDefaults() {

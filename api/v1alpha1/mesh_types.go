@@ -189,15 +189,40 @@ type AdminSpec struct {
 
 // Namer resolves names below /#/<prefix>. kind decides which of the other keys may be set.
 type Namer struct {
-	// kind is io.l5d.k8s, io.l5d.fs or io.l5d.rewrite.
+	// kind is io.l5d.k8s, io.l5d.k8s.external, io.l5d.k8s.ns, io.l5d.fs, io.l5d.dnssrv or io.l5d.rewrite.
 	// +required
-	// +kubebuilder:validation:Enum=io.l5d.k8s;io.l5d.fs;io.l5d.rewrite
+	// +kubebuilder:validation:Enum=io.l5d.k8s;io.l5d.k8s.external;io.l5d.k8s.ns;io.l5d.fs;io.l5d.dnssrv;io.l5d.rewrite
 	Kind string `json:"kind"`
 
 	// prefix below /#, with a leading slash. Default: / and the kind.
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
 	Prefix string `json:"prefix,omitempty"`
+
+	// labelSelector (io.l5d.k8s, io.l5d.k8s.ns) is the key of a label: names have its value as one more element, and lead only to
+	// EndpointSlices that carry it.
+	// +optional
+	// +kubebuilder:validation:MaxLength=317
+	LabelSelector string `json:"labelSelector,omitempty"`
+
+	// envVar (io.l5d.k8s.ns) is the environment variable of the proxy that holds the namespace. Default: POD_NAMESPACE.
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	EnvVar string `json:"envVar,omitempty"`
+
+	// refreshIntervalSeconds (io.l5d.dnssrv) is how often a name is asked for at most; a longer TTL is obeyed. Default: 5.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=86400
+	RefreshIntervalSeconds int32 `json:"refreshIntervalSeconds,omitempty"`
+
+	// dnsHosts (io.l5d.dnssrv) are name servers, as host or host:port, asked in their order. Default: those of the system.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=8
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=261
+	DNSHosts []string `json:"dnsHosts,omitempty"`
 
 	// rootDir (io.l5d.fs) is the folder with one file per name.
 	// +optional

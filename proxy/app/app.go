@@ -14,8 +14,8 @@ import (
 
 	"github.com/fairlead/fairlead/proxy/config"
 	"github.com/fairlead/fairlead/proxy/dtab"
-	"github.com/fairlead/fairlead/proxy/naming"
 	"github.com/fairlead/fairlead/proxy/naming/dns"
+	"github.com/fairlead/fairlead/proxy/naming/k8s"
 	"github.com/fairlead/fairlead/proxy/telemetry"
 	"github.com/fairlead/fairlead/proxy/transport"
 )
@@ -32,8 +32,8 @@ type Options struct {
 	Version string
 	Log     logr.Logger
 	Metrics *telemetry.Tree
-	// Kubernetes makes the io.l5d.k8s namer for a prefix; nil where there is no cluster.
-	Kubernetes func(prefix dtab.Path) naming.Namer
+	// Kubernetes makes a namer of the io.l5d.k8s family for a prefix; nil where there is no cluster.
+	Kubernetes func(prefix dtab.Path) *k8s.Namer
 	// Policy is asked before an address is dialled that no discovery told of; nil allows all.
 	Policy func(netip.AddrPort) error
 	// LogLevel is called with the level a Mesh asks for.

@@ -310,8 +310,22 @@ func summarize(s *v1alpha1.MeshProxyStatus, balancers map[string]v1alpha1.ProxyB
 	s.Balancers = s.Balancers[:min(len(s.Balancers), maxBalancers)]
 }
 
-// kubernetesNameElements is how many elements a name below io.l5d.k8s has: namespace, port and service.
-const kubernetesNameElements = 3
+// nameElements returns how many elements a name of a namer has at least, or 0 where that is its own to know.
+func nameElements(n *v1alpha1.Namer) int {
+	elements := 0
+	switch n.Kind {
+	case v1alpha1.KindNamerK8s, v1alpha1.KindNamerK8sExternal:
+		elements = 3 // namespace, port, service
+	case v1alpha1.KindNamerK8sNs:
+		elements = 2
+	case v1alpha1.KindNamerFs, v1alpha1.KindNamerDNSSRV:
+		elements = 1
+	}
+	if n.LabelSelector != "" {
+		elements++
+	}
+	return elements
+}
 
 // isPartial reports whether a leaf is too short to name anything by itself.
 func (a *App) isPartial(p dtab.Path) bool {
@@ -327,14 +341,9 @@ func (a *App) isPartial(p dtab.Path) bool {
 		if err != nil || !p.HasPrefix(prefix) {
 			continue
 		}
-		switch n.Kind {
-		case v1alpha1.KindNamerK8s:
-			return len(p)-len(prefix) < kubernetesNameElements
-		case v1alpha1.KindNamerFs:
-			return len(p) == len(prefix)
-		default:
-			return true // what a pattern needs is its own to know: a shorter name says nothing yet
-		}
+		elements := nameElements(&n)
+		// Of a pattern nothing is known: a shorter name says nothing yet.
+		return elements == 0 || len(p)-len(prefix) < elements
 	}
 	return false
 }

@@ -1,13 +1,19 @@
 package app
 
 import (
+	"encoding/json"
 	"fmt"
+	"os"
+	"time"
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/proxy/config"
 	"github.com/fairlead/fairlead/proxy/dtab"
 	"github.com/fairlead/fairlead/proxy/naming"
 	"github.com/fairlead/fairlead/proxy/naming/dns"
+	"github.com/fairlead/fairlead/proxy/naming/dnssrv"
 	"github.com/fairlead/fairlead/proxy/naming/fs"
+	"github.com/fairlead/fairlead/proxy/naming/k8s"
 	"github.com/fairlead/fairlead/proxy/naming/rewrite"
 	"github.com/fairlead/fairlead/proxy/naming/utility"
 	"github.com/fairlead/fairlead/proxy/telemetry"
@@ -16,16 +22,16 @@ import (
 // namers makes the namers of a Mesh and keeps those whose configuration stays, so that their watches go on over a reload.
 type namers struct {
 	resolver   *dns.Resolver
-	kubernetes func(prefix dtab.Path) naming.Namer
+	kubernetes func(prefix dtab.Path) *k8s.Namer
 	utility    []naming.Mount
-	made       map[v1alpha1.Namer]naming.Namer
+	made       map[string]naming.Namer
 }
 
-func newNamers(resolver *dns.Resolver, kubernetes func(dtab.Path) naming.Namer) *namers {
+func newNamers(resolver *dns.Resolver, kubernetes func(dtab.Path) *k8s.Namer) *namers {
 	return &namers{
 		resolver: resolver, kubernetes: kubernetes,
 		utility: utility.Mounts(resolver),
-		made:    make(map[v1alpha1.Namer]naming.Namer),
+		made:    make(map[string]naming.Namer),
 	}
 }
 
@@ -39,6 +45,12 @@ func observe(s telemetry.Scope, r *dns.Resolver) {
 	}
 }
 
+// namerKey tells namers apart.
+func namerKey(spec v1alpha1.Namer) string {
+	data, _ := json.Marshal(spec) // plain strings always have a JSON form
+	return string(data)
+}
+
 // mounts returns the namers of the list at their prefixes, after those of /$/.
 func (n *namers) mounts(list []v1alpha1.Namer) ([]naming.Mount, error) {
 	mounts := append([]naming.Mount{}, n.utility...)
@@ -47,25 +59,34 @@ func (n *namers) mounts(list []v1alpha1.Namer) ([]naming.Mount, error) {
 		if err != nil {
 			return nil, fmt.Errorf("spec.namers[%d].prefix: %w", i, err)
 		}
-		namer := n.made[spec]
+		key := namerKey(spec)
+		namer := n.made[key]
 		if namer == nil {
 			if namer, err = n.make(spec, prefix); err != nil {
 				return nil, fmt.Errorf("spec.namers[%d]: %w", i, err)
 			}
-			n.made[spec] = namer
+			n.made[key] = namer
 		}
-		mounts = append(mounts, naming.Mount{Prefix: prefix, Namer: namer})
+		mounts = append(mounts, naming.Mount{Prefix: prefix, Namer: namer, Address: spec.Kind == v1alpha1.KindNamerDNSSRV})
 	}
 	return mounts, nil
 }
 
 func (n *namers) make(spec v1alpha1.Namer, prefix dtab.Path) (naming.Namer, error) {
+	if spec.NeedsCluster() {
+		return n.discovering(spec, prefix)
+	}
 	switch spec.Kind {
-	case v1alpha1.KindNamerK8s:
-		if n.kubernetes == nil {
-			return nil, fmt.Errorf("kind %s: needs a cluster", spec.Kind)
+	case v1alpha1.KindNamerDNSSRV:
+		o := dns.Options{MinSRVInterval: time.Duration(spec.RefreshIntervalSeconds) * time.Second}
+		for i, text := range spec.DNSHosts {
+			server, err := config.DNSHost(text)
+			if err != nil {
+				return nil, fmt.Errorf("dnsHosts[%d]: %w", i, err)
+			}
+			o.Servers = append(o.Servers, server)
 		}
-		return n.kubernetes(prefix), nil
+		return dnssrv.New(prefix, o), nil
 	case v1alpha1.KindNamerFs:
 		return fs.New(prefix, spec.RootDir, n.resolver), nil
 	case v1alpha1.KindNamerRewrite:
@@ -74,15 +95,37 @@ func (n *namers) make(spec v1alpha1.Namer, prefix dtab.Path) (naming.Namer, erro
 	return nil, fmt.Errorf("kind %q: not known", spec.Kind)
 }
 
+// discovering makes a namer that answers from the API server.
+func (n *namers) discovering(spec v1alpha1.Namer, prefix dtab.Path) (naming.Namer, error) {
+	if n.kubernetes == nil {
+		return nil, fmt.Errorf("kind %s: needs a cluster", spec.Kind)
+	}
+	out := n.kubernetes(prefix)
+	switch spec.Kind {
+	case v1alpha1.KindNamerK8sExternal:
+		return out.External(n.resolver), nil
+	case v1alpha1.KindNamerK8sNs:
+		namespace := os.Getenv(spec.EnvVar)
+		if namespace == "" {
+			return nil, fmt.Errorf("kind %s: environment variable %s is not set", spec.Kind, spec.EnvVar)
+		}
+		out.InNamespace(namespace)
+	}
+	if spec.LabelSelector != "" {
+		out.Selecting(spec.LabelSelector)
+	}
+	return out, nil
+}
+
 // keep ends the namers that are not in the list.
 func (n *namers) keep(list []v1alpha1.Namer) {
-	wanted := make(map[v1alpha1.Namer]bool, len(list))
+	wanted := make(map[string]bool, len(list))
 	for _, spec := range list {
-		wanted[spec] = true
+		wanted[namerKey(spec)] = true
 	}
-	for spec, namer := range n.made {
-		if !wanted[spec] {
-			delete(n.made, spec)
+	for key, namer := range n.made {
+		if !wanted[key] {
+			delete(n.made, key)
 			end(namer)
 		}
 	}

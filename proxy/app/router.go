@@ -5,11 +5,11 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/proxy/config"
 	"github.com/fairlead/fairlead/proxy/dtab"
 	"github.com/fairlead/fairlead/proxy/identify"
 	"github.com/fairlead/fairlead/proxy/naming"
+	"github.com/fairlead/fairlead/proxy/naming/dns"
 	"github.com/fairlead/fairlead/proxy/protocol/http1"
 	"github.com/fairlead/fairlead/proxy/route"
 	"github.com/fairlead/fairlead/proxy/telemetry"
@@ -54,7 +54,7 @@ func (a *App) newRouter(name string) *router {
 			if e.Via.IsValid() {
 				addr = e.Via
 			}
-			if a.isDiscovered(id) {
+			if a.isDiscovered(id) && !isResolved(e) {
 				return a.discovered.New(addr)
 			}
 			return a.guarded.New(addr)
@@ -69,7 +69,7 @@ func (a *App) isDiscovered(id dtab.Path) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, n := range a.config.Mesh.Spec.Namers {
-		if n.Kind != v1alpha1.KindNamerK8s {
+		if !n.NeedsCluster() {
 			continue
 		}
 		if prefix, err := dtab.ParsePath("/#" + n.Prefix); err == nil && id.HasPrefix(prefix) {
@@ -77,6 +77,12 @@ func (a *App) isDiscovered(id dtab.Path) bool {
 		}
 	}
 	return false
+}
+
+// isResolved reports whether the address came from a name server: that of a load balancer may.
+func isResolved(e naming.Endpoint) bool {
+	_, literal := dns.ParseLiteral(e.Host)
+	return e.Host != "" && !literal
 }
 
 // set makes rc what the router follows. When it returns, no request that begins follows the old rules.

@@ -16,8 +16,6 @@ import (
 	"github.com/fairlead/fairlead/proxy/admin"
 	"github.com/fairlead/fairlead/proxy/config"
 	"github.com/fairlead/fairlead/proxy/control"
-	"github.com/fairlead/fairlead/proxy/dtab"
-	"github.com/fairlead/fairlead/proxy/naming"
 	"github.com/fairlead/fairlead/proxy/naming/k8s"
 	"github.com/fairlead/fairlead/proxy/telemetry"
 	"github.com/fairlead/fairlead/proxy/telemetry/prometheus"
@@ -141,7 +139,7 @@ func (p *proxy) assemble() error {
 		return err
 	}
 	o.Policy = policy
-	o.Kubernetes = func(prefix dtab.Path) naming.Namer { return p.store.Namer(prefix) }
+	o.Kubernetes = p.store.Namer
 	p.app = New(o)
 	p.source, err = control.NewCluster(control.ClusterOptions{
 		REST: rest, Namespace: namespace, Mesh: name, MeshUID: c.MeshUID, ConfigDir: p.options.Config, SnapshotDir: c.SnapshotDir,

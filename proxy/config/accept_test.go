@@ -90,6 +90,21 @@ func TestAcceptMeshRefuses(t *testing.T) {
 			"spec.namers[0].pattern:1:7: expected a label character, found '/'"},
 		{"root as prefix of a namer", "  namers: [{kind: io.l5d.k8s, prefix: /}]", config.Cluster,
 			`spec.namers[0].prefix: expected at least one element, found "/"`},
+		{"keys of other kinds", "  namers: [{kind: io.l5d.k8s.external, labelSelector: a, envVar: A, refreshIntervalSeconds: 1, dnsHosts: [a]}]",
+			config.Cluster, "spec.namers[0].labelSelector: key labelSelector does not belong to kind io.l5d.k8s.external\n" +
+				"spec.namers[0].envVar: key envVar does not belong to kind io.l5d.k8s.external\n" +
+				"spec.namers[0].refreshIntervalSeconds: key refreshIntervalSeconds does not belong to kind io.l5d.k8s.external\n" +
+				"spec.namers[0].dnsHosts: key dnsHosts does not belong to kind io.l5d.k8s.external"},
+		{"label that is none", "  namers: [{kind: io.l5d.k8s, labelSelector: a=b}]", config.Cluster,
+			`spec.namers[0].labelSelector: expected the key of a label, found "a=b": `},
+		{"variable that is none", "  namers: [{kind: io.l5d.k8s.ns, envVar: a=b}]", config.Cluster,
+			`spec.namers[0].envVar: expected the name of an environment variable, found "a=b": `},
+		{"name servers that are none", `  namers: [{kind: io.l5d.dnssrv, dnsHosts: ["a:b", "a:0", "a b", "[::1", "::1", "[::1]:53"]}]`, config.Cluster,
+			`spec.namers[0].dnsHosts[0]: expected a port from 1 to 65535, found "b"` + "\n" +
+				`spec.namers[0].dnsHosts[1]: expected a port from 1 to 65535, found "0"` + "\n" +
+				`spec.namers[0].dnsHosts[2]: expected a host or host:port, found "a b"` + "\n" +
+				`spec.namers[0].dnsHosts[3]: expected a host or host:port, found "[::1"`},
+		{"k8s.ns standalone", "  namers: [{kind: io.l5d.k8s.ns}]", config.Standalone, "spec.namers[0].kind: io.l5d.k8s.ns needs a cluster"},
 		{"k8s standalone", "  namers: [{kind: io.l5d.k8s}]", config.Standalone, "spec.namers[0].kind: io.l5d.k8s needs a cluster"},
 		{"same port", "  routers: [{name: a, servers: [{port: 80}]}, {name: b, servers: [{port: 80}]}]", config.Cluster,
 			"spec.routers[1].servers[0].port: 0.0.0.0:80 is already taken by spec.routers[0].servers[0] (0.0.0.0:80)"},

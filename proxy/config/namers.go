@@ -2,12 +2,25 @@ package config
 
 import (
 	"fmt"
+	"net"
+	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
+
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/proxy/dtab"
 )
+
+// namerKinds are the kinds of namers there are.
+func namerKinds() []string {
+	return []string{
+		v1alpha1.KindNamerK8s, v1alpha1.KindNamerK8sExternal, v1alpha1.KindNamerK8sNs, v1alpha1.KindNamerFs, v1alpha1.KindNamerDNSSRV,
+		v1alpha1.KindNamerRewrite,
+	}
+}
 
 // checkNamers checks which keys belong to which kind, and what they hold.
 func checkNamers(ps *problems, namers []v1alpha1.Namer, env Environment) {
@@ -22,11 +35,21 @@ func checkNamers(ps *problems, namers []v1alpha1.Namer, env Environment) {
 				ps.at(field+".prefix", "expected at least one element, found %s", shown(n.Prefix))
 			}
 		}
-		switch n.Kind {
-		case v1alpha1.KindNamerK8s:
-			if env == Standalone {
-				ps.at(field+".kind", "%s needs a cluster", n.Kind)
+		if n.NeedsCluster() && env == Standalone {
+			ps.at(field+".kind", "%s needs a cluster", n.Kind)
+		}
+		if n.LabelSelector != "" {
+			for _, message := range validation.IsQualifiedName(n.LabelSelector) {
+				ps.at(field+".labelSelector", "expected the key of a label, found %s: %s", shown(n.LabelSelector), message)
 			}
+		}
+		for _, message := range validation.IsEnvVarName(n.EnvVar) {
+			if n.EnvVar != "" {
+				ps.at(field+".envVar", "expected the name of an environment variable, found %s: %s", shown(n.EnvVar), message)
+			}
+		}
+		checkDNSHosts(ps, field+".dnsHosts", n.DNSHosts)
+		switch n.Kind {
 		case v1alpha1.KindNamerFs:
 			if strings.ContainsRune(n.RootDir, 0) {
 				ps.at(field+".rootDir", "expected a folder, found %s", shown(n.RootDir))
@@ -39,26 +62,60 @@ func checkNamers(ps *problems, namers []v1alpha1.Namer, env Environment) {
 
 // checkNamerKeys refuses keys of other kinds and the absence of those the kind requires.
 func checkNamerKeys(ps *problems, field string, n *v1alpha1.Namer) {
-	known := []string{v1alpha1.KindNamerK8s, v1alpha1.KindNamerFs, v1alpha1.KindNamerRewrite}
-	if !slices.Contains(known, n.Kind) {
+	if !slices.Contains(namerKinds(), n.Kind) {
 		return // the rule of the schema says so
 	}
 	for _, key := range []struct {
-		name, kind    string
+		name          string
+		kinds         []string
 		set, required bool
 	}{
-		{"rootDir", v1alpha1.KindNamerFs, n.RootDir != "", true},
-		{"pattern", v1alpha1.KindNamerRewrite, n.Pattern != "", true},
-		{"name", v1alpha1.KindNamerRewrite, n.Name != "", true},
-		{"exact", v1alpha1.KindNamerRewrite, n.Exact, false},
+		{"labelSelector", []string{v1alpha1.KindNamerK8s, v1alpha1.KindNamerK8sNs}, n.LabelSelector != "", false},
+		{"envVar", []string{v1alpha1.KindNamerK8sNs}, n.EnvVar != "", false},
+		{"refreshIntervalSeconds", []string{v1alpha1.KindNamerDNSSRV}, n.RefreshIntervalSeconds != 0, false},
+		{"dnsHosts", []string{v1alpha1.KindNamerDNSSRV}, len(n.DNSHosts) > 0, false},
+		{"rootDir", []string{v1alpha1.KindNamerFs}, n.RootDir != "", true},
+		{"pattern", []string{v1alpha1.KindNamerRewrite}, n.Pattern != "", true},
+		{"name", []string{v1alpha1.KindNamerRewrite}, n.Name != "", true},
+		{"exact", []string{v1alpha1.KindNamerRewrite}, n.Exact, false},
 	} {
-		switch {
-		case key.set && key.kind != n.Kind:
+		switch belongs := slices.Contains(key.kinds, n.Kind); {
+		case key.set && !belongs:
 			ps.at(field+"."+key.name, "key %s does not belong to kind %s", key.name, n.Kind)
-		case !key.set && key.required && key.kind == n.Kind:
+		case !key.set && key.required && belongs:
 			ps.at(field+"."+key.name, "required for kind %s", n.Kind)
 		}
 	}
+}
+
+// checkDNSHosts leaves the length of a text to the rules of the schema.
+func checkDNSHosts(ps *problems, field string, hosts []string) {
+	for i, text := range hosts {
+		if _, err := DNSHost(text); err != nil && text != "" {
+			ps.at(fmt.Sprintf("%s[%d]", field, i), "%v", err)
+		}
+	}
+}
+
+// DNSHost returns host and port of a name server that is written as a host or as host:port. The port is 53 unless given.
+func DNSHost(text string) (string, error) {
+	host, port := text, "53"
+	if ip, err := netip.ParseAddr(text); err == nil {
+		return net.JoinHostPort(ip.String(), port), nil // an IPv6 address has colons of its own
+	}
+	if strings.Contains(text, ":") {
+		var err error
+		if host, port, err = net.SplitHostPort(text); err != nil {
+			return "", fmt.Errorf("expected a host or host:port, found %s", shown(text))
+		}
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return "", fmt.Errorf("expected a port from 1 to 65535, found %s", shown(port))
+	}
+	if _, err := netip.ParseAddr(host); err != nil && len(validation.IsDNS1123Subdomain(strings.ToLower(host))) > 0 {
+		return "", fmt.Errorf("expected a host or host:port, found %s", shown(text))
+	}
+	return net.JoinHostPort(host, port), nil
 }
 
 // checkRewrite checks that pattern and name are paths with variables, and that name uses what pattern captures alone.

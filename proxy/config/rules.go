@@ -36,7 +36,9 @@ const maxTimeoutMs = 86400000
 // them: objects that never saw an API server get the same answer.
 func ruleOf(typ, field string) rule {
 	switch typ {
-	case "MeshSpec", "ProxySpec", "AdminSpec", "Namer", "DtabPolicy", "DtabNamespace", "Telemeter":
+	case "Namer":
+		return namerRule(field)
+	case "MeshSpec", "ProxySpec", "AdminSpec", "DtabPolicy", "DtabNamespace", "Telemeter":
 		return meshRule(typ + "." + field)
 	case "Router":
 		return routerRule(field)
@@ -104,6 +106,26 @@ func routerRule(field string) rule {
 	return rule{}
 }
 
+func namerRule(field string) rule {
+	switch field {
+	case "kind":
+		return rule{required: true, enum: namerKinds()}
+	case "prefix", "pattern":
+		return rule{maxLen: 1024}
+	case "rootDir", "name":
+		return rule{maxLen: 4096}
+	case "labelSelector":
+		return rule{maxLen: 317}
+	case "envVar":
+		return rule{maxLen: 256}
+	case "refreshIntervalSeconds":
+		return rule{min: 1, max: 86400}
+	case "dnsHosts":
+		return rule{maxItems: 8, items: &rule{minLen: 1, maxLen: 261}}
+	}
+	return rule{}
+}
+
 func meshRule(field string) rule {
 	switch field {
 	case "MeshSpec.namers":
@@ -134,12 +156,6 @@ func meshRule(field string) rule {
 		return rule{maxLen: 45}
 	case "AdminSpec.port":
 		return rule{min: 1, max: 65535}
-	case "Namer.kind":
-		return rule{required: true, enum: []string{"io.l5d.k8s", "io.l5d.fs", "io.l5d.rewrite"}}
-	case "Namer.prefix", "Namer.pattern":
-		return rule{maxLen: 1024}
-	case "Namer.rootDir", "Namer.name":
-		return rule{maxLen: 4096}
 	case "Telemeter.kind":
 		return rule{required: true, enum: []string{"io.l5d.prometheus"}}
 	case "DtabPolicy.from":

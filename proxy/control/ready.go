@@ -6,9 +6,6 @@ import (
 	"time"
 )
 
-// kindEndpoints is the namer that cannot answer without the endpoint store.
-const kindEndpoints = "io.l5d.k8s"
-
 // Ready returns nil when the proxy serves what it should: what the API server says, or, once the API server failed to answer or
 // was silent for 2 s, what is on disk. The error says what is waited for.
 func (c *Cluster) Ready() error {
@@ -56,8 +53,8 @@ func because(err error) string {
 
 // needsEndpoints reports whether the served Mesh names anything by Kubernetes Services.
 func (c *Cluster) needsEndpoints(st *state) bool {
-	for _, n := range st.served.Mesh.Spec.Namers {
-		if n.Kind == kindEndpoints {
+	for i := range st.served.Mesh.Spec.Namers {
+		if st.served.Mesh.Spec.Namers[i].NeedsCluster() {
 			return true
 		}
 	}

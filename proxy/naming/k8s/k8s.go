@@ -1,5 +1,6 @@
-// Package k8s is the io.l5d.k8s namer: /<namespace>/<port>/<service> is bound to the endpoints of that Service's port. It owns the
-// one store of Services and EndpointSlices of the process, with export and import for the snapshot on disk.
+// Package k8s is the io.l5d.k8s family of namers: /<namespace>/<port>/<service> is bound to the endpoints of that Service's port, or to
+// the addresses of its load balancer. It owns the one store of Services and EndpointSlices of the process, with export and import for
+// the snapshot on disk.
 //
 // It watches two resources, each once, however many names are in use. It does not watch Pods, Nodes or the project's own kinds.
 package k8s
@@ -45,6 +46,7 @@ type Options struct {
 type Store struct {
 	opts             Options
 	odd              oddities
+	labels           labels
 	services, slices *reflector.Reflector
 
 	mu    sync.Mutex
@@ -55,8 +57,10 @@ type Store struct {
 	imported bool
 	// version counts changes of the table.
 	version uint64
-	// targets are the ports in use, by service and port as asked for.
-	targets map[name]map[string]*target
+	// knownLabels are those that the slices of the table have, those of them that have any.
+	knownLabels []string
+	// targets are what is in use, by service.
+	targets map[name]map[view]*target
 }
 
 // New returns a Store that knows nothing until Import or Run.
@@ -78,7 +82,9 @@ func New(o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("client of endpointslices: %w", err)
 	}
-	s := &Store{opts: o, odd: newOddities(o.Scope), table: newTable(), targets: map[name]map[string]*target{}}
+	s := &Store{opts: o, odd: newOddities(o.Scope), table: newTable(), targets: map[name]map[view]*target{}}
+	s.labels.grown = make(chan struct{}, 1)
+	s.odd.labels = &s.labels
 	watch := reflector.Options{Log: o.Log, Silence: o.Silence, OnError: o.OnError}
 	ws := watch
 	ws.Client, ws.Resource, ws.Object = core, "services", &corev1.Service{}
@@ -98,7 +104,7 @@ func (s *Store) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	wg.Go(func() { s.services.Run(ctx) })
-	wg.Go(func() { s.slices.Run(ctx) })
+	wg.Go(func() { s.labels.run(ctx, s.slices.Run) })
 }
 
 // Synced reports whether both resources were listed from the API server. It stays true.

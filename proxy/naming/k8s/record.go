@@ -10,11 +10,13 @@ import (
 	"github.com/fairlead/fairlead/proxy/telemetry"
 )
 
-// Service is what is kept of a Service: its TCP ports.
+// Service is what is kept of a Service: its TCP ports, and where its load balancer is.
 type Service struct {
 	Namespace string        `json:"ns"`
 	Name      string        `json:"name"`
 	Ports     []ServicePort `json:"ports,omitempty"`
+	// External are IP addresses or host names of the load balancer.
+	External []string `json:"external,omitempty"`
 }
 
 // ServicePort is one TCP port. Name is also the name of the port in the EndpointSlices, and may be empty.
@@ -30,6 +32,8 @@ type Slice struct {
 	Service   string      `json:"svc"`
 	Ports     []SlicePort `json:"ports,omitempty"`
 	Addresses []Address   `json:"addrs,omitempty"`
+	// Labels are those that a namer selects by.
+	Labels map[string]string `json:"labels,omitempty"`
 }
 
 // SlicePort is one TCP port of the endpoints of a slice.
@@ -57,6 +61,7 @@ func (s *Slice) service() name { return name{s.Namespace, s.Service} }
 
 // oddities count what is legal in the API and of no use here.
 type oddities struct {
+	labels                                                    *labels
 	fqdn, noService, allPorts, badAddress, badPort, overLimit *telemetry.Counter
 }
 
@@ -90,8 +95,29 @@ func (o *oddities) service(svc *corev1.Service) *Service {
 		}
 		out.Ports = append(out.Ports, ServicePort{Name: intern(p.Name), Port: n})
 	}
+	for _, at := range svc.Status.LoadBalancer.Ingress[:min(len(svc.Status.LoadBalancer.Ingress), maxIngress)] {
+		o.ingress(out, at)
+	}
 	return out
 }
+
+// maxIngress bounds the addresses kept of one load balancer.
+const maxIngress = 100
+
+// ingress keeps an address of a load balancer: the IP address, or else the host name.
+func (o *oddities) ingress(out *Service, at corev1.LoadBalancerIngress) {
+	switch ip, err := netip.ParseAddr(at.IP); {
+	case at.IP != "" && (err != nil || ip.IsUnspecified() || ip.IsMulticast()):
+		o.badAddress.Incr(0)
+	case at.IP != "":
+		out.External = append(out.External, ip.Unmap().WithZone("").String())
+	case at.Hostname != "" && len(at.Hostname) <= maxHostBytes:
+		out.External = append(out.External, at.Hostname)
+	}
+}
+
+// maxHostBytes bounds a host name.
+const maxHostBytes = 255
 
 // slice keeps what is needed of es, or returns nil when it is of no use: names in place of addresses, or of no Service.
 func (o *oddities) slice(es *discoveryv1.EndpointSlice) *Slice {
@@ -104,7 +130,7 @@ func (o *oddities) slice(es *discoveryv1.EndpointSlice) *Slice {
 		o.fqdn.Incr(0)
 		return nil
 	}
-	out := &Slice{Namespace: intern(es.Namespace), Name: es.Name, Service: intern(service)}
+	out := &Slice{Namespace: intern(es.Namespace), Name: es.Name, Service: intern(service), Labels: o.labels.of(es.Labels)}
 	for _, p := range es.Ports {
 		o.slicePort(out, p)
 	}

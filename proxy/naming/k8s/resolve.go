@@ -5,25 +5,50 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/fairlead/fairlead/proxy/naming"
+	"github.com/fairlead/fairlead/proxy/naming/dns"
 )
 
-// resolve returns the endpoints of a port, sorted by address, and whether the port exists. A port exists when the Service does
-// and one of its slices has the port: a Service scaled to zero has none, so it is Neg and an alternate takes over, as in
-// Linkerd. port is the name of a port, or the number of a port of the Service.
-func (t *table) resolve(svc name, port string) ([]naming.Endpoint, bool) {
+// external returns the addresses of a Service's load balancer at a port, and whether there are any.
+func (t *table) external(svc name, port string) ([]dns.Target, bool) {
 	service := t.services[svc]
 	if service == nil {
 		return nil, false
 	}
-	port, ok := service.portName(port)
+	for _, p := range service.Ports {
+		if p.Name != port && strconv.Itoa(int(p.Port)) != port || port == "" {
+			continue
+		}
+		out := make([]dns.Target, len(service.External))
+		for i, host := range service.External {
+			out[i] = dns.Target{Host: host, Port: p.Port, Weight: 1}
+		}
+		return out, len(out) > 0
+	}
+	return nil, false
+}
+
+// resolve returns the endpoints of a port, sorted by address, and whether the port exists. A port exists when the Service does
+// and one of its slices has the port: a Service scaled to zero has none, so it is Neg and an alternate takes over, as in
+// Linkerd. port is the name of a port, or the number of a port of the Service. Where v has a label, only slices that carry it with the
+// value count; those of a Service carry the labels of the Service.
+func (t *table) resolve(svc name, v view) ([]naming.Endpoint, bool) {
+	service := t.services[svc]
+	if service == nil {
+		return nil, false
+	}
+	port, ok := service.portName(v.port)
 	if !ok {
 		return nil, false
 	}
 	exists := false
 	found := map[netip.AddrPort]Address{}
 	for _, s := range t.byService[svc] {
+		if value, has := s.Labels[v.label]; v.label != "" && (!has || !strings.EqualFold(value, v.value)) {
+			continue // names are small, as in Linkerd; values may not be
+		}
 		for _, p := range s.Ports {
 			if p.Name != port {
 				continue

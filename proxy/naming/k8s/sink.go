@@ -2,6 +2,7 @@ package k8s
 
 import (
 	"fmt"
+	"maps"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -85,6 +86,7 @@ func (s serviceSink) Transformer() cache.TransformFunc {
 		return &corev1.Service{
 			ObjectMeta: identity(&svc.ObjectMeta),
 			Spec:       corev1.ServiceSpec{Type: svc.Spec.Type, Ports: svc.Spec.Ports},
+			Status:     corev1.ServiceStatus{LoadBalancer: svc.Status.LoadBalancer},
 		}, nil
 	}
 }
@@ -151,7 +153,7 @@ func (s sliceSink) Replace(list []any, _ string) error {
 			s.putSlice(kept)
 		}
 	}
-	s.slicesSynced = true
+	s.slicesSynced, s.knownLabels = true, s.labels.keep()
 	s.version++
 	s.refreshAll()
 	return nil
@@ -171,6 +173,7 @@ func (s sliceSink) Transformer() cache.TransformFunc {
 			ObjectMeta: identity(&es.ObjectMeta), AddressType: es.AddressType, Endpoints: es.Endpoints, Ports: es.Ports,
 		}
 		out.Labels = map[string]string{discoveryv1.LabelServiceName: es.Labels[discoveryv1.LabelServiceName]}
+		maps.Copy(out.Labels, s.labels.of(es.Labels))
 		for i := range out.Endpoints {
 			e := &out.Endpoints[i]
 			e.TargetRef, e.Hints, e.DeprecatedTopology, e.Hostname = nil, nil, nil, nil

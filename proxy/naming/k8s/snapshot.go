@@ -9,6 +9,8 @@ import (
 type Snapshot struct {
 	Services []*Service `json:"services"`
 	Slices   []*Slice   `json:"slices"`
+	// Labels are those that the slices have if they have any.
+	Labels []string `json:"labels,omitempty"`
 }
 
 // Export returns what the Store knows. The records are shared and must not be changed.
@@ -18,6 +20,7 @@ func (s *Store) Export() Snapshot {
 	out := Snapshot{
 		Services: make([]*Service, 0, len(s.table.services)),
 		Slices:   make([]*Slice, 0, len(s.table.slices)),
+		Labels:   s.knownLabels,
 	}
 	for _, svc := range s.table.services {
 		out.Services = append(out.Services, svc)
@@ -47,6 +50,7 @@ func (s *Store) Import(in Snapshot) {
 		}
 	}
 	if !s.slicesSynced {
+		s.knownLabels = in.Labels
 		for _, es := range in.Slices {
 			if es != nil {
 				s.putSlice(es)

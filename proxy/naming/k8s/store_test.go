@@ -370,7 +370,7 @@ func TestNamesAreSharedByUsers(t *testing.T) {
 	for i := range 100 {
 		all = append(all, n.Lookup(dtab.Path{"d", "http", "web", fmt.Sprint(i % 3)}))
 	}
-	if got := len(s.targets[name{"d", "web"}]["http"].leaves); got != 3 {
+	if got := len(s.targets[name{"d", "web"}][view{port: "http"}].leaves); got != 3 {
 		t.Errorf("%d leaves for 3 names", got)
 	}
 	slices.Reverse(all)

@@ -391,10 +391,22 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.fairlead.fairlead.api.v1alpha1.Namer
   map:
     fields:
+    - name: dnsHosts
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: atomic
+    - name: envVar
+      type:
+        scalar: string
     - name: exact
       type:
         scalar: boolean
     - name: kind
+      type:
+        scalar: string
+    - name: labelSelector
       type:
         scalar: string
     - name: name
@@ -406,6 +418,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: prefix
       type:
         scalar: string
+    - name: refreshIntervalSeconds
+      type:
+        scalar: numeric
     - name: rootDir
       type:
         scalar: string

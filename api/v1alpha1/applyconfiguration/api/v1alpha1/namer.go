@@ -7,10 +7,19 @@ package v1alpha1
 //
 // Namer resolves names below /#/<prefix>. kind decides which of the other keys may be set.
 type NamerApplyConfiguration struct {
-	// kind is io.l5d.k8s, io.l5d.fs or io.l5d.rewrite.
+	// kind is io.l5d.k8s, io.l5d.k8s.external, io.l5d.k8s.ns, io.l5d.fs, io.l5d.dnssrv or io.l5d.rewrite.
 	Kind *string `json:"kind,omitempty"`
 	// prefix below /#, with a leading slash. Default: / and the kind.
 	Prefix *string `json:"prefix,omitempty"`
+	// labelSelector (io.l5d.k8s, io.l5d.k8s.ns) is the key of a label: names have its value as one more element, and lead only to
+	// EndpointSlices that carry it.
+	LabelSelector *string `json:"labelSelector,omitempty"`
+	// envVar (io.l5d.k8s.ns) is the environment variable of the proxy that holds the namespace. Default: POD_NAMESPACE.
+	EnvVar *string `json:"envVar,omitempty"`
+	// refreshIntervalSeconds (io.l5d.dnssrv) is how often a name is asked for at most; a longer TTL is obeyed. Default: 5.
+	RefreshIntervalSeconds *int32 `json:"refreshIntervalSeconds,omitempty"`
+	// dnsHosts (io.l5d.dnssrv) are name servers, as host or host:port, asked in their order. Default: those of the system.
+	DNSHosts []string `json:"dnsHosts,omitempty"`
 	// rootDir (io.l5d.fs) is the folder with one file per name.
 	RootDir *string `json:"rootDir,omitempty"`
 	// pattern (io.l5d.rewrite) is a path with {var} elements that the name must begin with.
@@ -40,6 +49,40 @@ func (b *NamerApplyConfiguration) WithKind(value string) *NamerApplyConfiguratio
 // If called multiple times, the Prefix field is set to the value of the last call.
 func (b *NamerApplyConfiguration) WithPrefix(value string) *NamerApplyConfiguration {
 	b.Prefix = &value
+	return b
+}
+
+// WithLabelSelector sets the LabelSelector field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the LabelSelector field is set to the value of the last call.
+func (b *NamerApplyConfiguration) WithLabelSelector(value string) *NamerApplyConfiguration {
+	b.LabelSelector = &value
+	return b
+}
+
+// WithEnvVar sets the EnvVar field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the EnvVar field is set to the value of the last call.
+func (b *NamerApplyConfiguration) WithEnvVar(value string) *NamerApplyConfiguration {
+	b.EnvVar = &value
+	return b
+}
+
+// WithRefreshIntervalSeconds sets the RefreshIntervalSeconds field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the RefreshIntervalSeconds field is set to the value of the last call.
+func (b *NamerApplyConfiguration) WithRefreshIntervalSeconds(value int32) *NamerApplyConfiguration {
+	b.RefreshIntervalSeconds = &value
+	return b
+}
+
+// WithDNSHosts adds the given value to the DNSHosts field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the DNSHosts field.
+func (b *NamerApplyConfiguration) WithDNSHosts(values ...string) *NamerApplyConfiguration {
+	for i := range values {
+		b.DNSHosts = append(b.DNSHosts, values[i])
+	}
 	return b
 }
 

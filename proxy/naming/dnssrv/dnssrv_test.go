@@ -1,0 +1,196 @@
+package dnssrv
+
+import (
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	server "github.com/miekg/dns"
+	"go.uber.org/goleak"
+
+	"github.com/fairlead/fairlead/proxy/dtab"
+	"github.com/fairlead/fairlead/proxy/naming"
+	"github.com/fairlead/fairlead/proxy/naming/dns"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// zone is a real name server on loopback.
+type zone struct {
+	t    *testing.T
+	addr string
+
+	mu      sync.Mutex
+	records map[string][]server.RR
+	broken  bool
+}
+
+func newZone(t *testing.T) *zone {
+	t.Helper()
+	z := &zone{t: t, records: make(map[string][]server.RR)}
+	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	z.addr = conn.LocalAddr().String()
+	started, ended := make(chan struct{}), make(chan struct{})
+	s := &server.Server{PacketConn: conn, Handler: z, NotifyStartedFunc: func() { close(started) }}
+	go func() { defer close(ended); _ = s.ActivateAndServe() }()
+	<-started
+	t.Cleanup(func() { _ = s.Shutdown(); <-ended })
+	return z
+}
+
+func (z *zone) set(name string, records ...string) {
+	z.t.Helper()
+	var parsed []server.RR
+	for _, text := range records {
+		rr, err := server.NewRR(name + " 1 IN " + text)
+		if err != nil {
+			z.t.Fatal(err)
+		}
+		parsed = append(parsed, rr)
+	}
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.records[name] = parsed
+}
+
+func (z *zone) breakDown(broken bool) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.broken = broken
+}
+
+// ServeDNS implements the server's Handler.
+func (z *zone) ServeDNS(w server.ResponseWriter, q *server.Msg) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	m := new(server.Msg)
+	m.SetReply(q)
+	m.Authoritative = true
+	name := strings.ToLower(q.Question[0].Name)
+	switch {
+	case z.broken:
+		m.Rcode = server.RcodeServerFailure
+	case z.records[name] == nil:
+		m.Rcode = server.RcodeNameError
+	}
+	for _, rr := range z.records[name] {
+		if !z.broken && rr.Header().Rrtype == q.Question[0].Qtype {
+			m.Answer = append(m.Answer, rr)
+		}
+	}
+	_ = w.WriteMsg(m)
+}
+
+func await[T any](t *testing.T, l naming.Live[T], want string, show func(T, naming.State) string) {
+	t.Helper()
+	for deadline := time.After(20 * time.Second); ; {
+		changed := l.Changed()
+		v, s, err := l.Load()
+		got := show(v, s)
+		if got == want {
+			return
+		}
+		select {
+		case <-changed:
+		case <-deadline:
+			t.Fatalf("still %s, error %v; want %s", got, err, want)
+		}
+	}
+}
+
+func shown(tree naming.Tree, s naming.State) string {
+	switch {
+	case s == naming.Pending:
+		return "pending"
+	case tree.Bound == nil:
+		return tree.Kind.String()
+	}
+	return tree.Bound.ID.String() + " " + tree.Bound.Residual.String()
+}
+
+func endpoints(a naming.Addrs, _ naming.State) string {
+	var out []string
+	for _, e := range a.Endpoints {
+		out = append(out, fmt.Sprintf("%s*%g", e.Addr, e.Weight))
+	}
+	return strings.Join(out, " ")
+}
+
+// Records become endpoints by weight; those of a later priority count where no earlier one has an address.
+func TestLookup(t *testing.T) {
+	t.Parallel()
+	z := newZone(t)
+	z.set("a.test.", "A 10.0.0.1", "A 10.0.0.2")
+	z.set("b.test.", "A 10.0.0.3")
+	z.set("_weighted.test.", "SRV 1 3 80 a.test.", "SRV 1 0 81 b.test.", "SRV 2 9 82 b.test.")
+	z.set("_alike.test.", "SRV 1 0 80 a.test.", "SRV 1 0 81 b.test.")
+	z.set("_later.test.", "SRV 1 0 80 none.test.", "SRV 7 2 81 b.test.", "SRV 9 2 82 a.test.")
+	z.set("_off.test.", "SRV 0 0 0 .")
+	n := New(dtab.Path{"#", "io.l5d.dnssrv"}, dns.Options{Servers: []string{z.addr}})
+	t.Cleanup(n.Close)
+	for name, want := range map[string]string{
+		"_weighted.test": "10.0.0.1:80*3 10.0.0.2:80*3 10.0.0.3:81*0.01", "_alike.test": "10.0.0.1:80*1 10.0.0.2:80*1 10.0.0.3:81*1",
+		"_later.test.": "10.0.0.3:81*2", "_off.test": "", "_none.test": "",
+	} {
+		live := n.Lookup(dtab.Path{name, "rest"})
+		if want == "" {
+			await(t, live, "neg", shown)
+		} else {
+			await(t, live, "/#/io.l5d.dnssrv/"+name+" /rest", shown)
+			tree, _, _ := live.Load()
+			await(t, tree.Bound.Addrs, want, endpoints)
+		}
+		live.Close()
+	}
+	for _, p := range []dtab.Path{nil, {""}, {strings.Repeat("a", 255)}} {
+		if tree, s, _ := n.Lookup(p).Load(); shown(tree, s) != "neg" {
+			t.Errorf("%s: %s", p, shown(tree, s))
+		}
+	}
+	if s := n.Resolver().Stats(); s.Names != 0 || len(n.names) != 0 {
+		t.Errorf("%d names kept that nobody uses, %d here", s.Names, len(n.names))
+	}
+}
+
+// A name that cannot be asked for lets an alternate take over until it is known, and keeps its endpoints after that.
+func TestChangesAndFailures(t *testing.T) {
+	t.Parallel()
+	z := newZone(t)
+	z.breakDown(true)
+	z.set("a.test.", "A 10.0.0.1")
+	z.set("_web.test.", "SRV 1 1 80 a.test.")
+	n := New(dtab.Path{"#", "srv"}, dns.Options{Servers: []string{z.addr}})
+	t.Cleanup(n.Close)
+	one, two := n.Lookup(dtab.Path{"_web.test"}), n.Lookup(dtab.Path{"_web.test"})
+	t.Cleanup(two.Close)
+	await(t, one, "neg", shown)
+	one.Close() // takes nothing from the other
+	z.breakDown(false)
+	await(t, two, "/#/srv/_web.test /", shown)
+	tree, _, _ := two.Load()
+	await(t, tree.Bound.Addrs, "10.0.0.1:80*1", endpoints)
+	z.set("_web.test.", "SRV 1 1 80 a.test.", "SRV 1 1 81 a.test.")
+	await(t, tree.Bound.Addrs, "10.0.0.1:80*1 10.0.0.1:81*1", endpoints)
+	if again, _, _ := two.Load(); again.Bound != tree.Bound {
+		t.Error("a change of records bound the name anew")
+	}
+	failures := n.Resolver().Stats().Failures
+	z.breakDown(true)
+	for deadline := time.Now().Add(20 * time.Second); n.Resolver().Stats().Failures < failures+2; {
+		if time.Now().After(deadline) {
+			t.Fatal("the server was not asked again")
+		}
+		time.Sleep(10 * time.Millisecond) // the step of a poll
+	}
+	if got := endpoints(first(tree.Bound.Addrs.Load())); got != "10.0.0.1:80*1 10.0.0.1:81*1" {
+		t.Errorf("after failures: %s", got)
+	}
+}
+
+func first(a naming.Addrs, s naming.State, _ error) (naming.Addrs, naming.State) { return a, s }
