@@ -7,12 +7,10 @@ import (
 	"fmt"
 	"io"
 	iofs "io/fs"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -22,9 +20,12 @@ import (
 )
 
 const (
-	// PollInterval is how often files in use are read again. Reading beats watching here: it sees renames, links and any
-	// file system alike.
+	// PollInterval is how often files that cannot be watched are read again, and those of names beside which something changed.
 	PollInterval = 250 * time.Millisecond
+	// SafetyInterval is how often all are: reading sees renames, links and any file system alike.
+	SafetyInterval = 2 * time.Second
+	// settleTime is how long after an event files are read: whoever makes a file writes it right after.
+	settleTime = 20 * time.Millisecond
 	// MaxFileBytes bounds one file.
 	MaxFileBytes = 1 << 20
 	// MaxEndpoints bounds the lines of one file that name an endpoint.
@@ -39,6 +40,9 @@ type Namer struct {
 	prefix dtab.Path
 	root   string
 	dns    *dns.Resolver
+	// interval is PollInterval, or longer in tests.
+	interval time.Duration
+	watcher  *watcher
 
 	mu    sync.Mutex // guards names
 	names map[string]*entry
@@ -52,6 +56,10 @@ type entry struct {
 	path   dtab.Path
 	shared *naming.Shared[naming.Tree]
 	tree   *naming.Var[naming.Tree]
+	// watches are those of the watcher, with the element that matters in each.
+	watches map[int32]string
+	// polled is set while the name cannot be watched.
+	polled atomic.Bool
 
 	mu     sync.Mutex // guards what follows; the file is read under it
 	closed bool
@@ -61,21 +69,26 @@ type entry struct {
 	failed string
 }
 
-// New returns the namer of a folder. Close ends its polling.
+// New returns the namer of a folder. Close ends its watches.
 func New(prefix dtab.Path, root string, resolver *dns.Resolver) *Namer {
+	return newNamer(prefix, root, resolver, newWatcher(true), PollInterval)
+}
+
+func newNamer(prefix dtab.Path, root string, resolver *dns.Resolver, w *watcher, interval time.Duration) *Namer {
 	ctx, cancel := context.WithCancel(context.Background())
 	n := &Namer{
-		prefix: prefix, root: root, dns: resolver,
+		prefix: prefix, root: root, dns: resolver, watcher: w, interval: interval,
 		names: make(map[string]*entry), cancel: cancel, done: make(chan struct{}),
 	}
 	go n.poll(ctx)
 	return n
 }
 
-// Close ends the polling and waits for it. Names already given out no longer change.
+// Close ends the watches and the polling, and waits for that. Names already given out no longer change.
 func (n *Namer) Close() {
 	n.cancel()
 	<-n.done
+	n.watcher.close()
 }
 
 // Lookup implements naming.Namer.
@@ -96,6 +109,7 @@ func (n *Namer) Lookup(p dtab.Path) naming.Live[naming.Tree] {
 		}
 		n.mu.Unlock()
 		e.close()
+		n.watcher.forget(e)
 	})
 	n.names[key] = e
 	live, _ := e.shared.Acquire()
@@ -106,18 +120,26 @@ func (n *Namer) Lookup(p dtab.Path) naming.Live[naming.Tree] {
 
 func (n *Namer) poll(ctx context.Context) {
 	defer close(n.done)
-	tick := time.NewTicker(PollInterval)
+	tick := time.NewTicker(n.interval)
 	defer tick.Stop()
-	for {
+	var settled <-chan time.Time
+	for polls := 1; ; {
+		var entries []*entry
 		select {
 		case <-ctx.Done():
 			return
+		case <-n.watcher.woken:
+			if settled == nil {
+				settled = time.After(settleTime)
+			}
+			continue
+		case <-settled:
+			settled = nil
+			entries = n.watcher.take(false)
 		case <-tick.C:
+			entries = append(n.watcher.take(true), n.inUse(polls%int(SafetyInterval/PollInterval) != 0)...)
+			polls++
 		}
-		// Files are read outside the lock: a slow disk keeps no other name waiting.
-		n.mu.Lock()
-		entries := slices.Collect(maps.Values(n.names))
-		n.mu.Unlock()
 		for _, e := range entries {
 			if ctx.Err() != nil {
 				return
@@ -127,6 +149,19 @@ func (n *Namer) poll(ctx context.Context) {
 	}
 }
 
+// inUse returns the names in use, or of them those that must be polled. Files are read outside the lock: a slow disk keeps no other name
+// waiting.
+func (n *Namer) inUse(polled bool) (out []*entry) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, e := range n.names {
+		if !polled || e.polled.Load() {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
 // read brings an entry up to date with its file.
 func (n *Namer) read(e *entry) {
 	e.mu.Lock()
@@ -134,6 +169,7 @@ func (n *Namer) read(e *entry) {
 	if e.closed {
 		return
 	}
+	e.polled.Store(!n.watcher.follow(e, n.root)) // before it is read, so that no change is between
 	file, used, text, err := n.find(e.path)
 	if err == nil && file == "" {
 		if _, state, _ := e.tree.Load(); state != naming.Ok || e.file != "" {
@@ -199,8 +235,7 @@ func (e *entry) close() {
 func (n *Namer) find(p dtab.Path) (file string, used int, text string, err error) {
 	dir := n.root
 	for i, part := range p {
-		// Elements are bytes that a request may have chosen: only plain file names are looked for, and no hidden ones.
-		if part == "" || part[0] == '.' || strings.ContainsAny(part, "/\x00") || len(part) > 255 {
+		if !isPlain(part) {
 			return "", 0, "", nil
 		}
 		dir = filepath.Join(dir, part)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	"github.com/fairlead/fairlead/proxy/dtab"
 	"github.com/fairlead/fairlead/proxy/naming"
@@ -31,6 +32,11 @@ type folder struct {
 
 func newFolder(t *testing.T) *folder {
 	t.Helper()
+	return newFolderBy(t, newWatcher(true), PollInterval)
+}
+
+func newFolderBy(t *testing.T, w *watcher, interval time.Duration) *folder {
+	t.Helper()
 	r := dns.New(dns.Options{Lookup: func(_ context.Context, host string) ([]netip.Addr, time.Duration, error) {
 		if host == "two.test" {
 			return []netip.Addr{netip.MustParseAddr("10.9.0.1"), netip.MustParseAddr("10.9.0.2")}, 0, nil
@@ -39,7 +45,7 @@ func newFolder(t *testing.T) *folder {
 	}})
 	t.Cleanup(r.Close)
 	f := &folder{t: t, root: t.TempDir()}
-	f.Namer = New(dtab.Path{"#", "io.l5d.fs"}, f.root, r)
+	f.Namer = newNamer(dtab.Path{"#", "io.l5d.fs"}, f.root, r, w, interval)
 	t.Cleanup(f.Namer.Close)
 	return f
 }
@@ -171,8 +177,14 @@ func TestLookup(t *testing.T) {
 	}
 }
 
+// Changes are seen by inotify alone, and by polling alone.
 func TestChangesAreSeen(t *testing.T) {
-	f := newFolder(t)
+	t.Run("inotify", func(t *testing.T) { changesAreSeen(t, newFolderBy(t, newWatcher(true), time.Hour)) })
+	t.Run("polling", func(t *testing.T) { changesAreSeen(t, newFolderBy(t, newWatcher(false), PollInterval)) })
+}
+
+func changesAreSeen(t *testing.T, f *folder) {
+	t.Helper()
 	f.must(os.Mkdir(filepath.Join(f.root, "v1"), 0o755))
 	f.write("v1/api", "10.0.1.1 80")
 	f.write("v2/api", "10.0.2.1 80")
@@ -204,6 +216,61 @@ func TestChangesAreSeen(t *testing.T) {
 	f.must(os.Symlink("v2", filepath.Join(f.root, "next")))
 	f.must(os.Rename(filepath.Join(f.root, "next"), filepath.Join(f.root, "current")))
 	awaitAddrs(t, b, "10.0.2.1:80")
+}
+
+// A folder as kubelet makes it of a ConfigMap: files are links by way of one link, which is replaced.
+func TestMountedConfigMap(t *testing.T) {
+	f := newFolder(t)
+	f.write("..1/web", "10.0.1.1 80")
+	f.write("..2/web", "10.0.2.1 80")
+	f.must(os.Symlink("..1", filepath.Join(f.root, "..data")))
+	f.must(os.Symlink("..data/web", filepath.Join(f.root, "web")))
+	b := awaitKind(t, f.lookup("web"), dtab.Leaf)
+	awaitAddrs(t, b, "10.0.1.1:80")
+	f.must(os.Symlink("..2", filepath.Join(f.root, "next")))
+	f.must(os.Rename(filepath.Join(f.root, "next"), filepath.Join(f.root, "..data")))
+	awaitAddrs(t, b, "10.0.2.1:80")
+}
+
+// A name in use has watches that end with it, and a folder that is not there yet is polled for.
+func TestWatchesEnd(t *testing.T) {
+	f := newFolder(t)
+	f.write("dir/web", "10.0.0.1 80")
+	one, two := f.Lookup(dtab.Path{"dir", "web"}), f.Lookup(dtab.Path{"dir", "none"})
+	watches := func() int {
+		f.watcher.mu.Lock()
+		defer f.watcher.mu.Unlock()
+		return len(f.watcher.watched)
+	}
+	if n := watches(); n != 3 { // the root, the folder, the file
+		t.Errorf("%d watches for a file and a missing one in a folder", n)
+	}
+	one.Close()
+	if n := watches(); n != 2 {
+		t.Errorf("%d watches for a missing file in a folder", n)
+	}
+	two.Close()
+	if n, due := watches(), len(f.watcher.take(true)); n != 0 || due != 0 {
+		t.Errorf("%d watches and %d names are kept that nobody needs", n, due)
+	}
+	later := New(dtab.Path{"#", "fs"}, filepath.Join(f.root, "later"), f.dns)
+	t.Cleanup(later.Close)
+	live := later.Lookup(dtab.Path{"web"})
+	t.Cleanup(live.Close)
+	awaitKind(t, live, dtab.Neg)
+	f.write("later/web", "10.0.0.1 80")
+	awaitAddrs(t, awaitKind(t, live, dtab.Leaf), "10.0.0.1:80")
+}
+
+// Events that were lost have everything read again.
+func TestLostEvents(t *testing.T) {
+	f := newFolderBy(t, newWatcher(true), time.Hour)
+	f.write("web", "10.0.0.1 80")
+	f.lookup("web")
+	f.watcher.happened(-1, unix.IN_Q_OVERFLOW, "")
+	if due := f.watcher.take(false); len(due) != 1 {
+		t.Errorf("%d names due", len(due))
+	}
 }
 
 func TestBadLineKeepsTheEndpoints(t *testing.T) {
