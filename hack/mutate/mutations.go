@@ -5,7 +5,7 @@ import "slices"
 // mutations are the ways to break the code. Each stands for a promise; the tests named must fail when it is broken. The texts are
 // whole statements where they can be, so that they move with the code.
 func mutations() []mutation {
-	return slices.Concat(requestMutations(), stateMutations(), operatorMutations(), rulesMutations())
+	return slices.Concat(requestMutations(), stateMutations(), operatorMutations(), rulesMutations(), namerMutations())
 }
 
 // requestMutations break the way of a request.
@@ -220,6 +220,48 @@ func rulesMutations() []mutation {
 			search:  "strconv.AppendInt(line, m.Generation, 10)",
 			replace: "strconv.AppendInt(line, m.Generation*0, 10)",
 			pkg:     "./proxy/config", run: "^TestRevision$",
+		},
+	}
+}
+
+// namerMutations break what names lead to.
+func namerMutations() []mutation {
+	return []mutation{
+		{
+			name: "ask name servers before the TTL ends", file: "proxy/naming/dns/question.go",
+			search:  "	return min(max(ttl, MinTTL), most)\n",
+			replace: "	return min(max(ttl/2, MinTTL), most)\n",
+			pkg:     "./proxy/naming/dns", run: "^TestTTLIsObeyed$",
+		},
+		{
+			name: "believe at once that a name is no more", file: "proxy/naming/dns/question.go",
+			search:  "since < MissingGrace {",
+			replace: "since < 0*MissingGrace {",
+			pkg:     "./proxy/naming/dns", run: "^TestMissingNames$",
+		},
+		{
+			name: "let a request name an address by rinet", file: "proxy/naming/utility/utility.go",
+			search:  "Namer: n, Address: true",
+			replace: "Namer: n, Address: !n.PortFirst",
+			pkg:     "./proxy/naming/utility", run: "^TestRequestsMayNotNameAddresses$",
+		},
+		{
+			name: "let a request name a service of DNS", file: "proxy/app/namers.go",
+			search:  "Address: spec.Kind == v1alpha1.KindNamerDNSSRV",
+			replace: "Address: spec.Kind == \"\"",
+			pkg:     "./proxy/app", run: "^(TestRequestsMayNotNameServices|TestNamersOverReloads)$",
+		},
+		{
+			name: "answer for a label that the slices were read without", file: "proxy/naming/k8s/lookup.go",
+			search:  "v.label != \"\" && !slices.Contains(s.knownLabels, v.label)",
+			replace: "v.label != \"\" && slices.Contains(s.knownLabels, \"\")",
+			pkg:     "./proxy/naming/k8s", run: "^TestLabelSelector$",
+		},
+		{
+			name: "hear of no change of a file", file: "proxy/naming/fs/watch.go",
+			search:  "		if element == \"\" || element == matters {\n",
+			replace: "		if element == \"\" && element == matters {\n",
+			pkg:     "./proxy/naming/fs", run: "^TestChangesAreSeen$",
 		},
 	}
 }
