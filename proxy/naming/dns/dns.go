@@ -66,6 +66,9 @@ type Resolver struct {
 	slots chan struct{}
 	stats struct{ queries, failures, refused atomic.Uint64 }
 
+	// maxNames is MaxNames, lower in tests.
+	maxNames int
+
 	mu    sync.Mutex // guards what follows
 	hosts map[hostKey]*naming.Shared[[]netip.Addr]
 	srv   map[string]*naming.Shared[[]SRV]
@@ -82,7 +85,7 @@ type Stats struct{ Names, Queries, Failures, Refused uint64 }
 // New returns a Resolver.
 func New(o Options) *Resolver {
 	r := &Resolver{
-		options: o, system: system{servers: o.Servers}, slots: make(chan struct{}, maxQueries),
+		options: o, system: system{servers: o.Servers}, slots: make(chan struct{}, maxQueries), maxNames: MaxNames,
 		hosts: make(map[hostKey]*naming.Shared[[]netip.Addr]), srv: make(map[string]*naming.Shared[[]SRV]),
 	}
 	if r.options.Lookup == nil {
@@ -178,9 +181,9 @@ func follow[K comparable, T any](r *Resolver, shared map[K]*naming.Shared[T], ke
 		}
 	}
 	q.v = naming.NewVar[T]()
-	if len(r.hosts)+len(r.srv) >= MaxNames {
+	if len(r.hosts)+len(r.srv) >= r.maxNames {
 		r.stats.refused.Add(1)
-		q.v.Fail(fmt.Errorf("more than %d names are asked of name servers", MaxNames))
+		q.v.Fail(fmt.Errorf("more than %d names are asked of name servers", r.maxNames))
 		return q.v
 	}
 	ctx, cancel := context.WithCancel(r.ctx)

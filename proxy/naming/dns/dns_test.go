@@ -204,14 +204,16 @@ func TestNamesAreLimited(t *testing.T) {
 		s.set(nil, "10.0.0.1")
 		r := New(Options{Lookup: s.lookup})
 		defer r.Close()
-		lives := make([]naming.Live[[]netip.Addr], MaxNames)
+		const most = 50
+		r.maxNames = most
+		lives := make([]naming.Live[[]netip.Addr], most)
 		for i := range lives {
 			lives[i] = r.Resolve(fmt.Sprintf("host%d", i))
 		}
 		over := r.Resolve("over")
 		expect(t, over, naming.Failed, "[]")
-		expect(t, lives[MaxNames-1], naming.Ok, "[10.0.0.1]")
-		if got := r.Stats(); got.Names != MaxNames || got.Refused != 1 || got.Queries != MaxNames {
+		expect(t, lives[most-1], naming.Ok, "[10.0.0.1]")
+		if got := r.Stats(); got.Names != most || got.Refused != 1 || got.Queries != most {
 			t.Errorf("stats %+v", got)
 		}
 		over.Close()

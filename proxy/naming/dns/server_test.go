@@ -5,134 +5,28 @@ import (
 	"net"
 	"net/netip"
 	"slices"
-	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/miekg/dns"
-
 	"github.com/fairlead/fairlead/proxy/naming"
+	"github.com/fairlead/fairlead/test/testkit/zone"
 )
-
-// zone is a real name server on loopback whose records a test sets.
-type zone struct {
-	t    *testing.T
-	addr string
-
-	mu      sync.Mutex
-	records map[string][]dns.RR
-	rcode   int
-	asked   []string
-}
-
-const soa = "test. %d IN SOA ns.test. admin.test. 1 60 60 60 %d"
-
-func newZone(t *testing.T) *zone {
-	t.Helper()
-	z := &zone{t: t, records: make(map[string][]dns.RR)}
-	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	z.addr = pc.LocalAddr().String()
-	l, err := net.Listen("tcp", z.addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var wait sync.WaitGroup
-	t.Cleanup(wait.Wait) // after those below
-	for _, s := range []*dns.Server{{PacketConn: pc, Handler: z}, {Listener: l, Handler: z}} {
-		started := make(chan struct{})
-		s.NotifyStartedFunc = func() { close(started) }
-		wait.Go(func() { _ = s.ActivateAndServe() })
-		<-started
-		t.Cleanup(func() { _ = s.Shutdown() })
-	}
-	return z
-}
-
-// set replaces the records of a name, each written as in a zone file without its name.
-func (z *zone) set(name string, records ...string) {
-	z.t.Helper()
-	var parsed []dns.RR
-	for _, text := range records {
-		rr, err := dns.NewRR(name + " " + text)
-		if err != nil {
-			z.t.Fatal(err)
-		}
-		parsed = append(parsed, rr)
-	}
-	z.mu.Lock()
-	defer z.mu.Unlock()
-	z.records[name] = parsed
-}
-
-func (z *zone) fail(rcode int) {
-	z.mu.Lock()
-	defer z.mu.Unlock()
-	z.rcode = rcode
-}
-
-// ServeDNS implements dns.Handler.
-func (z *zone) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
-	z.mu.Lock()
-	defer z.mu.Unlock()
-	question := q.Question[0]
-	z.asked = append(z.asked, question.Name+" "+dns.TypeToString[question.Qtype])
-	m := new(dns.Msg)
-	m.SetReply(q)
-	m.Authoritative = true
-	if z.rcode != 0 {
-		m.Rcode = z.rcode
-		_ = w.WriteMsg(m)
-		return
-	}
-	name := strings.ToLower(question.Name)
-	for range 8 { // as long as there are aliases
-		var alias *dns.CNAME
-		for _, rr := range z.records[name] {
-			c, isAlias := rr.(*dns.CNAME)
-			if isAlias {
-				alias = c
-			}
-			if isAlias || rr.Header().Rrtype == question.Qtype {
-				m.Answer = append(m.Answer, rr)
-			}
-		}
-		if alias == nil {
-			break
-		}
-		name = alias.Target
-	}
-	if len(m.Answer) == 0 {
-		if z.records[name] == nil {
-			m.Rcode = dns.RcodeNameError
-		}
-		rr, _ := dns.NewRR(fmt.Sprintf(soa, 40, 20))
-		m.Ns = append(m.Ns, rr)
-	}
-	if _, udp := w.LocalAddr().(*net.UDPAddr); udp {
-		m.Truncate(dns.MinMsgSize)
-	}
-	_ = w.WriteMsg(m)
-}
 
 // The TTL is that of the shortest-lived record on the way to the answer, over UDP as over TCP.
 func TestTTLsAreRead(t *testing.T) {
 	t.Parallel()
-	z := newZone(t)
-	z.set("one.test.", "300 IN A 10.0.0.1")
-	z.set("zero.test.", "0 IN A 10.0.0.1")
-	z.set("both.test.", "300 IN A 10.0.0.1", "200 IN AAAA fd00::1")
-	z.set("alias.test.", "7 IN CNAME one.test.")
-	z.set("text.test.", `300 IN TXT "no address"`)
+	z := zone.New(t)
+	z.Set("one.test.", "300 IN A 10.0.0.1")
+	z.Set("zero.test.", "0 IN A 10.0.0.1")
+	z.Set("both.test.", "300 IN A 10.0.0.1", "200 IN AAAA fd00::1")
+	z.Set("alias.test.", "7 IN CNAME one.test.")
+	z.Set("text.test.", `300 IN TXT "no address"`)
 	var many []string
 	for i := range 100 {
 		many = append(many, fmt.Sprintf("%d IN A 10.1.0.%d", 1000+i, i))
 	}
-	z.set("many.test.", many...)
-	s := &system{servers: []string{z.addr}}
+	z.Set("many.test.", many...)
+	s := &system{servers: []string{z.Addr}}
 	for host, want := range map[string]string{
 		"one.test": "[10.0.0.1] 5m0s", "zero.test": "[10.0.0.1] 1s", "both.test": "[10.0.0.1 fd00::1] 3m20s",
 		"alias.test": "[10.0.0.1] 7s", "many.test": "100 16m40s", "none.test": "missing 20s", "text.test": "missing 20s",
@@ -172,9 +66,9 @@ func asDNSError(err error, to **net.DNSError) bool {
 // A search list is the standard library's: what a name earlier in it does not have says nothing about the answer.
 func TestTTLOfASearchedName(t *testing.T) {
 	t.Parallel()
-	z := newZone(t)
-	z.set("one.test.", "300 IN A 10.0.0.1")
-	s := &system{servers: []string{z.addr}}
+	z := zone.New(t)
+	z.Set("one.test.", "300 IN A 10.0.0.1")
+	s := &system{servers: []string{z.Addr}}
 	_, ttl, err := askEach(s, func(r *net.Resolver) ([]netip.Addr, error) {
 		if _, err := r.LookupNetIP(t.Context(), "ip", "one.test.none.test."); err == nil {
 			t.Error("found a name that is none")
@@ -189,21 +83,21 @@ func TestTTLOfASearchedName(t *testing.T) {
 // Against a real server: an answer is asked for again when its TTL ends, and one that fails leaves it.
 func TestRealAnswersFollowTheZone(t *testing.T) {
 	t.Parallel()
-	z := newZone(t)
-	z.set("web.test.", "1 IN A 10.0.0.1")
+	z := zone.New(t)
+	z.Set("web.test.", "1 IN A 10.0.0.1")
 	dead, err := net.ListenPacket("udp", "127.0.0.1:0") // says nothing, so the next server is asked
 	if err != nil {
 		t.Fatal(err)
 	}
 	_ = dead.Close()
-	r := New(Options{Servers: []string{dead.LocalAddr().String(), z.addr}})
+	r := New(Options{Servers: []string{dead.LocalAddr().String(), z.Addr}})
 	t.Cleanup(r.Close)
 	l := r.Resolve("web.test")
 	t.Cleanup(l.Close)
 	awaitAddrs(t, l, naming.Ok, "[10.0.0.1]")
-	z.set("web.test.", "1 IN A 10.0.0.2")
+	z.Set("web.test.", "1 IN A 10.0.0.2")
 	awaitAddrs(t, l, naming.Ok, "[10.0.0.2]")
-	z.fail(dns.RcodeServerFailure)
+	z.Break(true)
 	awaitAddrs(t, l, naming.Failed, "[10.0.0.2]")
 	if s := r.Stats(); s.Names != 1 || s.Queries < 3 || s.Failures == 0 {
 		t.Errorf("stats %+v", s)
@@ -213,10 +107,10 @@ func TestRealAnswersFollowTheZone(t *testing.T) {
 // SRV records come with their TTL, and the hosts they name are resolved at the same servers.
 func TestRealServices(t *testing.T) {
 	t.Parallel()
-	z := newZone(t)
-	z.set("_http._tcp.web.test.", "30 IN SRV 2 5 8080 b.test.", "30 IN SRV 1 0 80 a.test.", "30 IN SRV 1 0 80 a.test.")
-	z.set("_off._tcp.web.test.", "30 IN SRV 0 0 0 .")
-	s := &system{servers: []string{z.addr}}
+	z := zone.New(t)
+	z.Set("_http._tcp.web.test.", "30 IN SRV 2 5 8080 b.test.", "30 IN SRV 1 0 80 a.test.", "30 IN SRV 1 0 80 a.test.")
+	z.Set("_off._tcp.web.test.", "30 IN SRV 0 0 0 .")
+	s := &system{servers: []string{z.Addr}}
 	r := New(Options{Servers: s.servers})
 	t.Cleanup(r.Close)
 	for name, want := range map[string]string{

@@ -2,90 +2,19 @@ package dnssrv
 
 import (
 	"fmt"
-	"net"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	server "github.com/miekg/dns"
 	"go.uber.org/goleak"
 
 	"github.com/fairlead/fairlead/proxy/dtab"
 	"github.com/fairlead/fairlead/proxy/naming"
 	"github.com/fairlead/fairlead/proxy/naming/dns"
+	"github.com/fairlead/fairlead/test/testkit/zone"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// zone is a real name server on loopback.
-type zone struct {
-	t    *testing.T
-	addr string
-
-	mu      sync.Mutex
-	records map[string][]server.RR
-	broken  bool
-}
-
-func newZone(t *testing.T) *zone {
-	t.Helper()
-	z := &zone{t: t, records: make(map[string][]server.RR)}
-	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	z.addr = conn.LocalAddr().String()
-	started, ended := make(chan struct{}), make(chan struct{})
-	s := &server.Server{PacketConn: conn, Handler: z, NotifyStartedFunc: func() { close(started) }}
-	go func() { defer close(ended); _ = s.ActivateAndServe() }()
-	<-started
-	t.Cleanup(func() { _ = s.Shutdown(); <-ended })
-	return z
-}
-
-func (z *zone) set(name string, records ...string) {
-	z.t.Helper()
-	var parsed []server.RR
-	for _, text := range records {
-		rr, err := server.NewRR(name + " 1 IN " + text)
-		if err != nil {
-			z.t.Fatal(err)
-		}
-		parsed = append(parsed, rr)
-	}
-	z.mu.Lock()
-	defer z.mu.Unlock()
-	z.records[name] = parsed
-}
-
-func (z *zone) breakDown(broken bool) {
-	z.mu.Lock()
-	defer z.mu.Unlock()
-	z.broken = broken
-}
-
-// ServeDNS implements the server's Handler.
-func (z *zone) ServeDNS(w server.ResponseWriter, q *server.Msg) {
-	z.mu.Lock()
-	defer z.mu.Unlock()
-	m := new(server.Msg)
-	m.SetReply(q)
-	m.Authoritative = true
-	name := strings.ToLower(q.Question[0].Name)
-	switch {
-	case z.broken:
-		m.Rcode = server.RcodeServerFailure
-	case z.records[name] == nil:
-		m.Rcode = server.RcodeNameError
-	}
-	for _, rr := range z.records[name] {
-		if !z.broken && rr.Header().Rrtype == q.Question[0].Qtype {
-			m.Answer = append(m.Answer, rr)
-		}
-	}
-	_ = w.WriteMsg(m)
-}
 
 func await[T any](t *testing.T, l naming.Live[T], want string, show func(T, naming.State) string) {
 	t.Helper()
@@ -125,14 +54,14 @@ func endpoints(a naming.Addrs, _ naming.State) string {
 // Records become endpoints by weight; those of a later priority count where no earlier one has an address.
 func TestLookup(t *testing.T) {
 	t.Parallel()
-	z := newZone(t)
-	z.set("a.test.", "A 10.0.0.1", "A 10.0.0.2")
-	z.set("b.test.", "A 10.0.0.3")
-	z.set("_weighted.test.", "SRV 1 3 80 a.test.", "SRV 1 0 81 b.test.", "SRV 2 9 82 b.test.")
-	z.set("_alike.test.", "SRV 1 0 80 a.test.", "SRV 1 0 81 b.test.")
-	z.set("_later.test.", "SRV 1 0 80 none.test.", "SRV 7 2 81 b.test.", "SRV 9 2 82 a.test.")
-	z.set("_off.test.", "SRV 0 0 0 .")
-	n := New(dtab.Path{"#", "io.l5d.dnssrv"}, dns.Options{Servers: []string{z.addr}})
+	z := zone.New(t)
+	z.Set("a.test.", "1 IN A 10.0.0.1", "1 IN A 10.0.0.2")
+	z.Set("b.test.", "1 IN A 10.0.0.3")
+	z.Set("_weighted.test.", "1 IN SRV 1 3 80 a.test.", "1 IN SRV 1 0 81 b.test.", "1 IN SRV 2 9 82 b.test.")
+	z.Set("_alike.test.", "1 IN SRV 1 0 80 a.test.", "1 IN SRV 1 0 81 b.test.")
+	z.Set("_later.test.", "1 IN SRV 1 0 80 none.test.", "1 IN SRV 7 2 81 b.test.", "1 IN SRV 9 2 82 a.test.")
+	z.Set("_off.test.", "1 IN SRV 0 0 0 .")
+	n := New(dtab.Path{"#", "io.l5d.dnssrv"}, dns.Options{Servers: []string{z.Addr}})
 	t.Cleanup(n.Close)
 	for name, want := range map[string]string{
 		"_weighted.test": "10.0.0.1:80*3 10.0.0.2:80*3 10.0.0.3:81*0.01", "_alike.test": "10.0.0.1:80*1 10.0.0.2:80*1 10.0.0.3:81*1",
@@ -161,27 +90,27 @@ func TestLookup(t *testing.T) {
 // A name that cannot be asked for lets an alternate take over until it is known, and keeps its endpoints after that.
 func TestChangesAndFailures(t *testing.T) {
 	t.Parallel()
-	z := newZone(t)
-	z.breakDown(true)
-	z.set("a.test.", "A 10.0.0.1")
-	z.set("_web.test.", "SRV 1 1 80 a.test.")
-	n := New(dtab.Path{"#", "srv"}, dns.Options{Servers: []string{z.addr}})
+	z := zone.New(t)
+	z.Break(true)
+	z.Set("a.test.", "1 IN A 10.0.0.1")
+	z.Set("_web.test.", "1 IN SRV 1 1 80 a.test.")
+	n := New(dtab.Path{"#", "srv"}, dns.Options{Servers: []string{z.Addr}})
 	t.Cleanup(n.Close)
 	one, two := n.Lookup(dtab.Path{"_web.test"}), n.Lookup(dtab.Path{"_web.test"})
 	t.Cleanup(two.Close)
 	await(t, one, "neg", shown)
 	one.Close() // takes nothing from the other
-	z.breakDown(false)
+	z.Break(false)
 	await(t, two, "/#/srv/_web.test /", shown)
 	tree, _, _ := two.Load()
 	await(t, tree.Bound.Addrs, "10.0.0.1:80*1", endpoints)
-	z.set("_web.test.", "SRV 1 1 80 a.test.", "SRV 1 1 81 a.test.")
+	z.Set("_web.test.", "1 IN SRV 1 1 80 a.test.", "1 IN SRV 1 1 81 a.test.")
 	await(t, tree.Bound.Addrs, "10.0.0.1:80*1 10.0.0.1:81*1", endpoints)
 	if again, _, _ := two.Load(); again.Bound != tree.Bound {
 		t.Error("a change of records bound the name anew")
 	}
 	failures := n.Resolver().Stats().Failures
-	z.breakDown(true)
+	z.Break(true)
 	for deadline := time.Now().Add(20 * time.Second); n.Resolver().Stats().Failures < failures+2; {
 		if time.Now().After(deadline) {
 			t.Fatal("the server was not asked again")
