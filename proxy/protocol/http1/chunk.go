@@ -190,7 +190,7 @@ func trailerAllowed(line []byte) bool {
 	name := line[:bytes.IndexByte(line, ':')]
 	switch nameKind(name) {
 	case kOther:
-		return !fold(name, "authorization") && !fold(name, "set-cookie") && !(len(name) > 4 && fold(name[:4], "l5d-"))
+		return !fold(name, "authorization") && !fold(name, "set-cookie") && !isContext(name)
 	default:
 		return false
 	}

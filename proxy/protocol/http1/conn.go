@@ -74,6 +74,7 @@ type exchange struct {
 	resp   response
 	target Target
 	limits *Limits // those of the server when the request began
+	edge   bool    // the server's clearContext when the request began
 	// out holds the bytes to be written; b is its slice in use and outlives it only if the head outgrew the buffer.
 	out *transport.Buffer
 	b   []byte
@@ -167,6 +168,7 @@ func (x *exchange) putOut() {
 func (x *exchange) request() bool {
 	x.req.reset()
 	x.limits = x.s.limits.Load()
+	x.edge = x.s.clearContext.Load()
 	x.target, x.node = nil, nil
 	x.tried = x.tried[:0]
 	x.o = Outcome{}
@@ -184,6 +186,9 @@ func (x *exchange) request() bool {
 	if fail != nil {
 		x.refuse(fail, true)
 		return x.finish(false)
+	}
+	if x.edge {
+		x.req.clearContext()
 	}
 	x.reqBody.reset(x.req.framing, x.req.length, x.requestLimits())
 	if fail := x.route(); fail != nil {

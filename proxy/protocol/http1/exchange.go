@@ -319,6 +319,9 @@ func (x *exchange) awaitHead() *Failure {
 	for {
 		if p := x.up.bytes(); len(p) > 0 {
 			done, fail := x.resp.parse(p, lim, &x.req)
+			if done && x.edge {
+				x.resp.bodiless = x.resp.clearContext()
+			}
 			if done || fail != nil {
 				return fail
 			}

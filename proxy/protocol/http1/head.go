@@ -69,6 +69,9 @@ func nameKind(n []byte) known {
 	return kOther
 }
 
+// isContext reports whether a header is one of those that proxies tell each other.
+func isContext(name []byte) bool { return len(name) >= 4 && fold(name[:4], "l5d-") }
+
 func kindIf(n []byte, s string, k known) known {
 	if fold(n, s) {
 		return k
@@ -293,7 +296,7 @@ func (h *head) connection() *Failure {
 // dropNamed marks the fields of that name, unless they are the relay's business or must reach the other side: a client could
 // otherwise remove credentials or routing headers that a hop before it added.
 func (h *head) dropNamed(name []byte) {
-	if len(name) > 4 && fold(name[:4], "l5d-") || fold(name, "authorization") || fold(name, "cookie") {
+	if isContext(name) || fold(name, "authorization") || fold(name, "cookie") {
 		return
 	}
 	for i := range h.fields {
@@ -310,6 +313,21 @@ func sameFold(a, b []byte) bool {
 		}
 	}
 	return true
+}
+
+// clearContext forgets every l5d-* field. failed is true if l5d-err was among them.
+func (h *head) clearContext() (failed bool) {
+	kept := h.fields[:0]
+	for i := range h.fields {
+		name := h.name(i)
+		if isContext(name) {
+			failed = failed || fold(name, "l5d-err")
+			continue
+		}
+		kept = append(kept, h.fields[i])
+	}
+	h.fields = kept
+	return failed
 }
 
 // appendFields copies the fields that keep says, in runs.

@@ -27,20 +27,15 @@ func (x *exchange) refuse(fail *Failure, closing bool) bool {
 	x.linger = !x.req.close || !x.whole
 	x.o.Status = fail.Status
 	message := fail.Message[:min(len(fail.Message), maxErrBody)]
-	const colon = ": "
 	x.takeOut(transport.SmallBuffer)
 	b := appendStatusLine(x.b, fail.Status)
-	b = append(b, "\r\nl5d-err: "...)
-	left := maxErrHeader
-	for _, part := range [...]string{fail.Reason, colon, message} {
-		b, left = appendForm(b, part, left)
+	length := 0
+	if !x.edge {
+		b = appendReason(b, fail, message)
+		length = len(fail.Reason) + len(colon) + len(message)
 	}
-	switch fail.Reason {
-	case ReasonConnectRefused, ReasonConnectTimeout, ReasonConnectError:
-		b = append(b, "\r\nl5d-retryable: true"...) // no byte of the request was sent
-	}
-	b = append(b, "\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: "...)
-	b = strconv.AppendInt(b, int64(len(fail.Reason)+len(colon)+len(message)), 10)
+	b = append(b, "\r\nContent-Length: "...)
+	b = strconv.AppendInt(b, int64(length), 10)
 	switch {
 	case closing:
 		b = append(b, "\r\nConnection: close"...)
@@ -48,7 +43,7 @@ func (x *exchange) refuse(fail *Failure, closing bool) bool {
 		b = append(b, "\r\nConnection: keep-alive"...)
 	}
 	b = append(b, "\r\n\r\n"...)
-	if !x.req.isHead {
+	if !x.req.isHead && length > 0 {
 		b = append(b, fail.Reason...)
 		b = append(b, colon...)
 		b = append(b, message...)
@@ -59,6 +54,23 @@ func (x *exchange) refuse(fail *Failure, closing bool) bool {
 		return false
 	}
 	return !closing
+}
+
+// colon stands between a reason and its message.
+const colon = ": "
+
+// appendReason appends the header lines that say what went wrong, without the last CRLF.
+func appendReason(b []byte, fail *Failure, message string) []byte {
+	b = append(b, "\r\nl5d-err: "...)
+	left := maxErrHeader
+	for _, part := range [...]string{fail.Reason, colon, message} {
+		b, left = appendForm(b, part, left)
+	}
+	switch fail.Reason {
+	case ReasonConnectRefused, ReasonConnectTimeout, ReasonConnectError:
+		b = append(b, "\r\nl5d-retryable: true"...) // no byte of the request was sent
+	}
+	return append(b, "\r\nContent-Type: text/plain; charset=utf-8"...)
 }
 
 // appendForm appends s form-encoded, as Linkerd writes l5d-err, ending before the escape that would pass limit bytes. left is what remains of

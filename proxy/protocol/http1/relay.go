@@ -19,13 +19,20 @@ func (x *exchange) relay() bool {
 	}
 	class := x.o.Class
 	x.pollBody()
-	if x.bodyRunning && x.resp.status >= 300 {
+	if x.bodyRunning && (x.resp.status >= 300 || x.resp.bodiless) {
 		x.stopBody() // the endpoint has decided without the rest of the body
 	}
 	unsent := !x.whole && !x.bodyRunning && !x.bodyOK
 	closing := x.req.close || unsent || x.s.draining.Load()
+	reusable := !x.resp.close && x.resp.framing != framingClose && !unsent
+	x.respBody.reset(x.resp.framing, x.resp.length, headLimits{bytes: x.limits.HeaderBytes, fields: x.limits.Headers})
 	out := x.resp.framing
 	switch {
+	case x.resp.bodiless:
+		// What has not come yet is not waited for: the endpoint may take any time, and closing costs little.
+		reusable = x.skipResponse() && reusable
+		x.respBody.kind = framingNone
+		out = x.resp.clearBody()
 	case out == framingClose && x.req.minor == 1:
 		out = framingChunked
 	case out == framingChunked && x.req.minor == 0:
@@ -35,8 +42,6 @@ func (x *exchange) relay() bool {
 	x.takeOut(x.resp.pos + 4<<10)
 	x.b = x.resp.appendTo(x.b, x.s.via[x.resp.minor], &x.req, out, closing)
 	k := sink{c: x.c.tc, b: x.b, chunked: out == framingChunked, stall: x.limits.StallTimeout}
-	x.respBody.reset(x.resp.framing, x.resp.length, headLimits{bytes: x.limits.HeaderBytes, fields: x.limits.Headers})
-	reusable := !x.resp.close && x.resp.framing != framingClose && !unsent
 	fail := x.copyResponse(&k, reusable)
 	x.o.ResponseBytes = k.body
 	if x.bodyRunning {
@@ -101,6 +106,20 @@ func (x *exchange) copyResponse(k *sink, reusable bool) *Failure {
 		}
 		if err != nil {
 			return clientFailure(err)
+		}
+	}
+}
+
+// skipResponse uses up what was read of a body that the client does not get. It reports whether that was all of it.
+func (x *exchange) skipResponse() bool {
+	for {
+		_, n, ev, fail := x.respBody.next(x.up.bytes())
+		if fail != nil || ev == evMore {
+			return false
+		}
+		x.up.r += n
+		if ev == evEnd {
+			return true
 		}
 	}
 }

@@ -14,6 +14,8 @@ type Request struct {
 	// path is what the upstream's request line carries: the target without scheme and authority.
 	path  []byte
 	minor uint8
+	// rootless is true when the path before the query was consumed: "/" is sent in its place.
+	rootless bool
 	// absolute is true when the target was in absolute form, so that its authority replaces Host.
 	absolute   bool
 	isHead     bool
@@ -28,8 +30,15 @@ type Request struct {
 // Method returns the method, in the case it was sent.
 func (r *Request) Method() []byte { return r.method }
 
-// Target returns the path and query as they will be sent on, or "*".
+// Target returns the path and query as they will be sent on, or "*". After ConsumeTarget it may lack its first slash.
 func (r *Request) Target() []byte { return r.path }
+
+// ConsumeTarget takes the first n bytes, which are whole segments of the path, out of what is sent on. It is the router that may call
+// it, once.
+func (r *Request) ConsumeTarget(n int) {
+	r.path = r.path[n:]
+	r.rootless = len(r.path) == 0 || r.path[0] == '?'
+}
 
 // Host returns the value of Host, or the authority of a target in absolute form. It may be empty.
 func (r *Request) Host() []byte { return r.host }
@@ -251,6 +260,9 @@ const dropAlways = 1<<kContentLength | 1<<kTransferEncoding | 1<<kConnection | 1
 func (r *Request) appendTo(dst []byte, via []byte, t Target) []byte {
 	dst = append(dst, r.method...)
 	dst = append(dst, ' ')
+	if r.rootless {
+		dst = append(dst, '/')
+	}
 	dst = append(dst, r.path...)
 	dst = append(dst, " HTTP/1.1\r\n"...)
 	drop := uint32(dropAlways | 1<<kL5dOwn)

@@ -11,6 +11,8 @@ type response struct {
 	minor   uint8
 	framing framing
 	length  int64
+	// bodiless is true if the client gets the head alone.
+	bodiless bool
 }
 
 func (r *response) reset() {
@@ -80,6 +82,19 @@ func (r *response) checkFraming(req *Request) *Failure {
 		r.framing = framingClose
 	}
 	return nil
+}
+
+// clearBody makes the head say that its body is empty. It returns the framing towards the client.
+func (r *response) clearBody() framing {
+	r.length, r.lengths, r.tes = 0, 0, 0
+	if r.status == 204 || r.status == 304 {
+		return framingNone
+	}
+	r.lengths = 1 // also in the answer to HEAD: a GET would get no body either
+	if r.framing == framingNone {
+		return framingNone
+	}
+	return framingLength
 }
 
 // appendInterim writes a 1xx head, also the 101 that begins a tunnel.

@@ -21,6 +21,8 @@ type Server struct {
 	router   atomic.Pointer[Router]
 	scratch  sync.Pool
 
+	clearContext atomic.Bool
+
 	draining atomic.Bool
 	mu       sync.Mutex
 	killed   bool
@@ -66,6 +68,10 @@ func (s *Server) SetLimits(l Limits) {
 	l.setDefaults()
 	s.limits.Store(&l)
 }
+
+// SetClearContext says, for all requests that begin afterwards, whether this is the edge of the mesh: then no l5d-* header of a client
+// is seen by the router or an endpoint, none reaches a client, and a response that carries l5d-err, or is made here, has no body.
+func (s *Server) SetClearContext(on bool) { s.clearContext.Store(on) }
 
 // Buffers returns where the server takes its buffers from; Outstanding is 0 when nothing is under way.
 func (s *Server) Buffers() *transport.Buffers { return s.buffers }
