@@ -18,16 +18,20 @@ const (
 
 // Kinds of the plug-in families.
 const (
-	KindNamerK8s              = "io.l5d.k8s"
-	KindNamerK8sExternal      = "io.l5d.k8s.external"
-	KindNamerK8sNs            = "io.l5d.k8s.ns"
-	KindNamerFs               = "io.l5d.fs"
-	KindNamerDNSSRV           = "io.l5d.dnssrv"
-	KindNamerRewrite          = "io.l5d.rewrite"
-	KindIdentifierHeaderToken = "io.l5d.header.token"
-	KindTelemeterPrometheus   = "io.l5d.prometheus"
-	KindInterpreterDefault    = "default"
-	KindLoadBalancerP2C       = "p2c"
+	KindNamerK8s                = "io.l5d.k8s"
+	KindNamerK8sExternal        = "io.l5d.k8s.external"
+	KindNamerK8sNs              = "io.l5d.k8s.ns"
+	KindNamerFs                 = "io.l5d.fs"
+	KindNamerDNSSRV             = "io.l5d.dnssrv"
+	KindNamerRewrite            = "io.l5d.rewrite"
+	KindIdentifierHeaderToken   = "io.l5d.header.token"
+	KindIdentifierHeader        = "io.l5d.header"
+	KindIdentifierPath          = "io.l5d.path"
+	KindIdentifierMethodAndHost = "io.l5d.methodAndHost"
+	KindIdentifierStatic        = "io.l5d.static"
+	KindTelemeterPrometheus     = "io.l5d.prometheus"
+	KindInterpreterDefault      = "default"
+	KindLoadBalancerP2C         = "p2c"
 
 	NormalizeNone           = "None"
 	NormalizeKubernetesHost = "KubernetesHost"
@@ -91,11 +95,22 @@ func (r *Router) setDefaults() {
 		r.Identifiers = []Identifier{{Kind: KindIdentifierHeaderToken}}
 	}
 	for i := range r.Identifiers {
-		setDefault(&r.Identifiers[i].Header, "Host")
-		setDefault(&r.Identifiers[i].Normalize, NormalizeNone)
+		r.Identifiers[i].setDefaults()
 	}
 	for i := range r.Servers {
 		setDefault(&r.Servers[i].MaxConnections, DefaultMaxConnections)
+	}
+}
+
+func (id *Identifier) setDefaults() {
+	switch id.Kind {
+	case KindIdentifierHeaderToken:
+		setDefault(&id.Header, "Host")
+		setDefault(&id.Normalize, NormalizeNone)
+	case KindIdentifierHeader:
+		setDefault(&id.Header, "l5d-name")
+	case KindIdentifierPath:
+		setDefault(&id.Segments, 1)
 	}
 }
 

@@ -304,6 +304,11 @@ type Router struct {
 	// +kubebuilder:validation:Maximum=64
 	MaxInitialLineKB int32 `json:"maxInitialLineKB,omitempty"`
 
+	// allowAddressOverrides lets the rules that a request brings in l5d-dtab and l5d-ctx-dtab lead to any address (/$/inet and its
+	// kind): whoever reaches a listener of this router then has it call whom they like.
+	// +optional
+	AllowAddressOverrides bool `json:"allowAddressOverrides,omitempty"`
+
 	// dtab holds the base rules. Dtab objects come after them, so they win.
 	// +optional
 	// +listType=atomic
@@ -344,28 +349,14 @@ type Server struct {
 	// +kubebuilder:validation:Maximum=1000000
 	MaxConnections int32 `json:"maxConnections,omitempty"`
 
+	// clearContext makes this the edge of the mesh: l5d-* headers are dropped from requests on their way in and from responses on
+	// their way out, and a response that carried l5d-err loses its body.
+	// +optional
+	ClearContext bool `json:"clearContext,omitempty"`
+
 	// tls is reserved.
 	// +optional
 	TLS *Reserved `json:"tls,omitempty"`
-}
-
-// Identifier turns a request into a logical name. kind decides which of the other keys may be set.
-type Identifier struct {
-	// kind is io.l5d.header.token.
-	// +required
-	// +kubebuilder:validation:Enum=io.l5d.header.token
-	Kind string `json:"kind"`
-
-	// header (io.l5d.header.token) whose value is the name. Default: Host.
-	// +optional
-	// +kubebuilder:validation:MaxLength=256
-	Header string `json:"header,omitempty"`
-
-	// normalize: KubernetesHost lower-cases the value and strips the port, the cluster suffix and the namespace default, so
-	// that a Service has one name. Default: None; KubernetesHost in the default Mesh.
-	// +optional
-	// +kubebuilder:validation:Enum=None;KubernetesHost
-	Normalize string `json:"normalize,omitempty"`
 }
 
 // Interpreter binds names.

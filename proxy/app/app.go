@@ -120,7 +120,7 @@ func (a *App) Apply(ctx context.Context, cfg *config.Config) error {
 		for _, s := range rc.Servers {
 			addr := netip.MustParseAddrPort(s.Addr)
 			if l := opened[addr]; l != nil {
-				l.start(routers[rc.Name], rc)
+				l.start(routers[rc.Name], rc, s)
 				fresh = append(fresh, l)
 			} else {
 				a.listeners[addr].move(routers[rc.Name], rc, s)

@@ -31,6 +31,8 @@ func backend(t *testing.T, name string) netip.AddrPort {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Backend", name)
 		w.Header().Set("X-Client", r.Header.Get("l5d-dst-client"))
+		w.Header().Set("X-Name", r.Header.Get("l5d-dst-service"))
+		w.Header().Set("X-Target", r.RequestURI)
 		w.Header().Set("X-Dtab", r.Header.Get("l5d-dtab")+r.Header.Get("l5d-ctx-dtab"))
 		fmt.Fprint(w, name)
 	}))
@@ -158,7 +160,7 @@ func TestFailuresSayWhy(t *testing.T) {
 		{"nobody", 502, "no-binding"},
 		{"stop", 502, "binding-failed"},
 		{"void", 502, "empty-binding"},
-		{"loop", 502, "binding-error"},
+		{"loop", 502, "max-depth"},
 		{"what", 502, "binding-error"},
 		{"down", 502, "connect-refused"},
 	} {
@@ -197,7 +199,7 @@ func TestRulesAnswerWithAStatus(t *testing.T) {
 		}
 	}
 	for _, dst := range []string{"/$/fixedinet", "/$/inet"} {
-		if status, _, header := get(t, c, port, "web", "l5d-dtab", fmt.Sprintf("/svc/web => %s/%s/%d", dst, web.Addr(), web.Port())); status != 502 {
+		if status, _, header := get(t, c, port, "web", "l5d-dtab", fmt.Sprintf("/svc/web => %s/%s/%d", dst, web.Addr(), web.Port())); status != 403 {
 			t.Errorf("a request named the address %s: status %d, l5d-err %q", dst, status, header.Get("l5d-err"))
 		}
 	}
@@ -324,40 +326,6 @@ func TestLimitsChangeLive(t *testing.T) {
 		}
 		if status, _, _ := get(t, c, port, "web", "X-Large", strings.Repeat("x", 16<<10)); status != step.status {
 			t.Errorf("16 KiB of headers with maxHeadersKB %d: %d, want %d", step.maxHeadersKB, status, step.status)
-		}
-	}
-}
-
-func TestOverridesOfARequest(t *testing.T) {
-	v1, v2 := backend(t, "v1"), backend(t, "v2")
-	port := freePort(t)
-	a := start(t, Options{})
-	if err := a.Apply(t.Context(), decode(t, mesh(port,
-		"/host => /$/inet", "/srv/v1 => "+inet(v1), "/srv/v2 => "+inet(v2), "/svc/web => /srv/v1"))); err != nil {
-		t.Fatal(err)
-	}
-	c := client(t)
-	for _, test := range []struct {
-		name    string
-		headers []string
-		status  int
-		body    string
-	}{
-		{"none", nil, 200, "v1"},
-		{"l5d-dtab", []string{"l5d-dtab", "/svc/web => /srv/v2"}, 200, "v2"},
-		{"context", []string{"l5d-ctx-dtab", "/svc/web => /srv/v2"}, 200, "v2"},
-		{"l5d-dtab wins over the context", []string{"l5d-ctx-dtab", "/svc/web => /srv/v2", "l5d-dtab", "/svc/web => /srv/v1"}, 200, "v1"},
-		{"syntax", []string{"l5d-dtab", "/svc/web =>"}, 400, "bad-dtab-override"},
-		{"an address", []string{"l5d-dtab", "/svc/web => " + inet(v2)}, 502, "binding-error"},
-		{"an address through a rule of the mesh", []string{"l5d-dtab", "/svc/web => /host" + strings.TrimPrefix(inet(v2), "/$/inet")}, 502, "binding-error"},
-		{"an address in two steps", []string{"l5d-dtab", "/svc/web => /x; /x => " + inet(v2)}, 502, "binding-error"},
-	} {
-		status, body, header := get(t, c, port, "web", test.headers...)
-		if status != test.status || !strings.HasPrefix(body, test.body) {
-			t.Errorf("%s: %d %q, want %d %q", test.name, status, body, test.status, test.body)
-		}
-		if got := header.Get("X-Dtab"); status == 200 && len(test.headers) == 2 && got != "/svc/web=>/srv/v2" {
-			t.Errorf("%s: the endpoint got the rules %q, want them in l5d-ctx-dtab alone", test.name, got)
 		}
 	}
 }

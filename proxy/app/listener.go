@@ -55,13 +55,14 @@ func (l *listener) measure(r *router) {
 }
 
 // start serves the listener by a router.
-func (l *listener) start(r *router, rc *config.Router) {
+func (l *listener) start(r *router, rc *config.Router, s config.Server) {
 	l.measure(r)
 	l.server = http1.NewServer(http1.Options{
 		Router: r, Observer: l, Buffers: l.app.buffers,
 		Log:    l.app.options.Log.WithName("http").WithValues("router", r.name, "server", l.addr.String()),
 		Limits: limits(rc),
 	})
+	l.server.SetClearContext(s.ClearContext)
 	l.served.Go(func() { l.server.Serve(l.tcp) })
 }
 
@@ -69,6 +70,7 @@ func (l *listener) start(r *router, rc *config.Router) {
 func (l *listener) move(r *router, rc *config.Router, s config.Server) {
 	l.tcp.SetMaxConns(s.MaxConnections)
 	l.server.SetLimits(limits(rc))
+	l.server.SetClearContext(s.ClearContext)
 	l.server.SetRouter(r)
 	l.measure(r)
 }
@@ -129,6 +131,10 @@ func (l *listener) RequestFinished(shard uint32, o *http1.Outcome) {
 		m.failures.Incr(shard)
 		if o.Reason != "" {
 			m.scope.Scope("failures").Counter(o.Reason).Incr(shard)
+		}
+	case classify.Ignored:
+		if o.Reason != "" && o.Status >= 400 { // the request was at fault: its answer was made here
+			m.scope.Scope("refused").Counter(o.Reason).Incr(shard)
 		}
 	}
 	class := o.Status / 100

@@ -29,13 +29,16 @@ func TestRequestsMayNotNameServices(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := client(t)
-	for host, want := range map[string]struct{ rule, reason string }{
-		"web": {"/svc/web => /#/io.l5d.dnssrv/_http._tcp.evil.test", "may not lead to an address"},
-		"own": {"/svc/other => /svc/web", "no-binding"}, // nobody answers for the name
+	for host, want := range map[string]struct {
+		rule, reason string
+		status       int
+	}{
+		"web": {"/svc/web => /#/io.l5d.dnssrv/_http._tcp.evil.test", "dtab-override-address", 403},
+		"own": {"/svc/other => /svc/web", "no-binding", 502}, // nobody answers for the name
 	} {
 		status, _, header := get(t, c, port, host, "l5d-dtab", want.rule)
 		message, err := url.QueryUnescape(header.Get("l5d-err"))
-		if err != nil || status != 502 || !strings.Contains(message, want.reason) {
+		if err != nil || status != want.status || !strings.Contains(message, want.reason) {
 			t.Errorf("%s: status %d, l5d-err %q; want %s", host, status, message, want.reason)
 		}
 	}

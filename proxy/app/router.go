@@ -1,7 +1,9 @@
 package app
 
 import (
+	"errors"
 	"net/http"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -18,13 +20,13 @@ import (
 
 // Reasons this package finds. Those of naming are in package route, those of the wire in protocol/http1.
 const (
-	reasonUnidentified   = "unidentified"
-	reasonBadOverride    = "bad-dtab-override"
-	reasonLargeOverride  = "dtab-override-too-large"
-	maxOverrideDentries  = 100
-	headerContextDtab    = "l5d-ctx-dtab"
-	headerDtab           = "l5d-dtab"
-	tokenBufferBytes     = 512
+	reasonUnidentified = "unidentified"
+	reasonLongName     = "name-too-long"
+)
+
+const (
+	// keyBufferBytes is the room for a key on the stack; a longer one costs an allocation.
+	keyBufferBytes       = 512
 	identifierGeneration = 256
 )
 
@@ -95,6 +97,12 @@ func (r *router) set(rc *config.Router, mounts []naming.Mount) {
 		}
 		r.ids.Store(next)
 	}
+	if rc.AllowAddressOverrides {
+		mounts = slices.Clone(mounts)
+		for i := range mounts {
+			mounts[i].Address = false
+		}
+	}
 	r.routes.Set(rc, mounts, settleTimeout)
 }
 
@@ -126,51 +134,76 @@ func (r *router) closeAfter(d time.Duration, quit <-chan struct{}) {
 // Route implements http1.Router.
 func (r *router) Route(shard uint32, req *http1.Request) (http1.Target, *http1.Failure) {
 	ids := r.ids.Load()
-	token, which, ok := ids.set.Token(req)
-	if !ok {
-		return nil, &http1.Failure{
-			Status: http.StatusBadRequest, Reason: reasonUnidentified,
-			Message: "unknown destination: no identifier of router " + r.name + " names this request",
-		}
+	var buffer [keyBufferBytes]byte
+	key, match, err := ids.set.AppendKey(buffer[:keyHead], req)
+	if err != nil {
+		return nil, unidentified(err)
 	}
-	var buffer [tokenBufferBytes]byte
-	key := append(buffer[:0], byte(which), ids.generation)
-	key = append(key, token...)
-	overridden := req.HeaderValue(headerDtab) != nil || req.HeaderValue(headerContextDtab) != nil
-	if overridden {
-		key = appendOverrides(key, req)
+	key[0], key[1] = byte(match.Index), ids.generation
+	named := len(key)
+	if req.HeaderValue(headerDtab) != nil || req.HeaderValue(headerContextDtab) != nil {
+		var failure *http1.Failure
+		if key, failure = appendOverrides(key, req); failure != nil {
+			return nil, failure
+		}
 	}
 	name := r.routes.Lookup(key)
 	if name == nil {
 		var failure *http1.Failure
-		if name, failure = r.bind(key, ids, which, token, overridden, req); failure != nil {
+		if name, failure = r.bind(key, named, ids, match, req); failure != nil {
 			return nil, failure
 		}
 	}
-	leaf, err := name.Choose()
-	if err != nil {
-		return nil, &http1.Failure{Status: http.StatusBadGateway, Reason: err.Reason, Message: err.Message}
+	if match.Consume > 0 {
+		req.ConsumeTarget(match.Consume)
+	}
+	leaf, problem := name.Choose()
+	if problem != nil {
+		return nil, &http1.Failure{Status: statusOf(problem.Reason), Reason: problem.Reason, Message: problem.Message}
 	}
 	return (*target)(leaf), nil
 }
 
-// bind is the cold path: the first request for a name.
-func (r *router) bind(key []byte, ids *identifiers, which int, token []byte, overridden bool, req *http1.Request) (*route.Name, *http1.Failure) {
-	path, err := ids.set.Name(which, token)
-	if err != nil {
-		return nil, &http1.Failure{Status: http.StatusBadRequest, Reason: reasonUnidentified, Message: err.Error()}
+// keyHead is what stands before the identifier's bytes in a key: which identifier of which set.
+const keyHead = 2
+
+func unidentified(err error) *http1.Failure {
+	reason := reasonUnidentified
+	if errors.Is(err, identify.ErrTooLong) {
+		reason = reasonLongName
 	}
-	var local dtab.Dtab
-	if overridden {
-		if len(key) > route.MaxKeyBytes {
-			return nil, &http1.Failure{
-				Status: http.StatusBadRequest, Reason: reasonLargeOverride,
-				Message: "l5d-dtab and l5d-ctx-dtab are longer than this proxy takes",
-			}
-		}
-		if local, err = overrides(req); err != nil {
-			return nil, &http1.Failure{Status: http.StatusBadRequest, Reason: reasonBadOverride, Message: err.Error()}
-		}
+	return &http1.Failure{Status: http.StatusBadRequest, Reason: reason, Message: err.Error()}
+}
+
+// statusOf returns the status of a request whose name leads nowhere: 502, as Linkerd has it, but for what the rules of the request
+// itself did.
+func statusOf(reason string) int {
+	switch reason {
+	case route.ReasonOverrideAddress:
+		return http.StatusForbidden
+	case route.ReasonOverrideLookups:
+		return http.StatusBadRequest
+	case route.ReasonOverrideNames:
+		return http.StatusServiceUnavailable
+	}
+	return http.StatusBadGateway
+}
+
+// bind is the cold path: the first request for a name. named is how much of the key it would have without rules of its own.
+func (r *router) bind(key []byte, named int, ids *identifiers, m identify.Match, req *http1.Request) (*route.Name, *http1.Failure) {
+	path, err := ids.set.Name(m.Index, key[keyHead:named])
+	if err != nil {
+		return nil, unidentified(err)
+	}
+	if len(key) == named {
+		return r.routes.Bind(key, path, nil), nil
+	}
+	local, failure := overrides(req)
+	if failure != nil {
+		return nil, failure
+	}
+	if len(local) == 0 {
+		key = key[:named] // nothing but blanks and comments, of which there are endlessly many: the name is that of all
 	}
 	return r.routes.Bind(key, path, local), nil
 }

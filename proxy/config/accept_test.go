@@ -118,6 +118,26 @@ func TestAcceptMeshRefuses(t *testing.T) {
 			`spec.routers[0].servers[0].ip: expected an IP address, found "localhost"`},
 		{"header", router("identifiers: [{kind: io.l5d.header.token, header: 'a b'}]"), config.Cluster,
 			`spec.routers[0].identifiers[0].header: expected the name of a header, found "a b"`},
+		{"identifier", router("identifiers: [{kind: io.l5d.ingress}]"), config.Cluster,
+			"spec.routers[0].identifiers[0].kind: expected io.l5d.header.token, io.l5d.header, io.l5d.path, io.l5d.methodAndHost or " +
+				"io.l5d.static, found \"io.l5d.ingress\""},
+		{"normalize of another kind", router("identifiers: [{kind: io.l5d.header, normalize: KubernetesHost}]"), config.Cluster,
+			"spec.routers[0].identifiers[0].normalize: key normalize does not belong to kind io.l5d.header, but to io.l5d.header.token"},
+		{"header of another kind", router("identifiers: [{kind: io.l5d.path, header: Host}]"), config.Cluster,
+			"spec.routers[0].identifiers[0].header: key header does not belong to kind io.l5d.path, but to io.l5d.header.token or io.l5d.header"},
+		{"path of another kind", router("identifiers: [{kind: io.l5d.path, path: /a}]"), config.Cluster,
+			"spec.routers[0].identifiers[0].path: key path does not belong to kind io.l5d.path, but to io.l5d.static"},
+		{"segments of another kind", router("identifiers: [{kind: io.l5d.static, path: /a, segments: 1, consume: true}]"), config.Cluster,
+			"spec.routers[0].identifiers[0].segments: key segments does not belong to kind io.l5d.static, but to io.l5d.path\n" +
+				"spec.routers[0].identifiers[0].consume: key consume does not belong to kind io.l5d.static, but to io.l5d.path"},
+		{"httpUriInDst of another kind", router("identifiers: [{kind: io.l5d.header.token, httpUriInDst: true}]"), config.Cluster,
+			"spec.routers[0].identifiers[0].httpUriInDst: key httpUriInDst does not belong to kind io.l5d.header.token, but to io.l5d.methodAndHost"},
+		{"static without path", router("identifiers: [{kind: io.l5d.static}]"), config.Cluster,
+			"spec.routers[0].identifiers[0].path: required for kind io.l5d.static"},
+		{"static path", router("identifiers: [{kind: io.l5d.static, path: /a/}]"), config.Cluster,
+			"spec.routers[0].identifiers[0].path:1:4: expected a label character, found end of input"},
+		{"segments", router("identifiers: [{kind: io.l5d.path, segments: 65}]"), config.Cluster,
+			"spec.routers[0].identifiers[0].segments: expected an integer from 1 to 64, found 65"},
 		{"dstPrefix", router("dstPrefix: /a/*"), config.Cluster,
 			"spec.routers[0].dstPrefix:1:4: expected a label character, found '*'"},
 		{"service prefix", router("services: [{prefix: a}]"), config.Cluster,
@@ -138,6 +158,37 @@ func TestAcceptMeshRefuses(t *testing.T) {
 		if err.Reason != v1alpha1.ReasonInvalid {
 			t.Errorf("%s: reason %s", c.name, err.Reason)
 		}
+	}
+}
+
+func TestAcceptMeshIdentifiers(t *testing.T) {
+	m, err := decodeMesh(t, `
+  routers:
+  - name: r
+    servers: [{port: 4140, clearContext: true}, {port: 4141}]
+    allowAddressOverrides: true
+    identifiers:
+    - {kind: io.l5d.header.token}
+    - {kind: io.l5d.header}
+    - {kind: io.l5d.path, consume: true}
+    - {kind: io.l5d.path, segments: 3}
+    - {kind: io.l5d.methodAndHost, httpUriInDst: true}
+    - {kind: io.l5d.static, path: /a/b}
+`, config.Cluster)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := m.Routers[0]
+	want := []config.Identifier{
+		{Kind: "io.l5d.header.token", Header: "Host", Normalize: "None"}, {Kind: "io.l5d.header", Header: "l5d-name"},
+		{Kind: "io.l5d.path", Segments: 1, Consume: true}, {Kind: "io.l5d.path", Segments: 3},
+		{Kind: "io.l5d.methodAndHost", HTTPURIInDst: true}, {Kind: "io.l5d.static", Path: "/a/b"},
+	}
+	if !slices.Equal(r.Identifiers, want) {
+		t.Errorf("got %+v\nwant %+v", r.Identifiers, want)
+	}
+	if !r.AllowAddressOverrides || !r.Servers[0].ClearContext || r.Servers[1].ClearContext {
+		t.Errorf("router: %+v", r)
 	}
 }
 

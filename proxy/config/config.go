@@ -61,8 +61,10 @@ type Router struct {
 	BindingTimeout time.Duration
 	MaxHeaderBytes int
 	MaxInitialLine int
-	Services       []Service
-	Clients        []Client
+	// AllowAddressOverrides lets the rules of a request lead to addresses.
+	AllowAddressOverrides bool
+	Services              []Service
+	Clients               []Client
 }
 
 // Server is one listener: an address and its limits.
@@ -70,13 +72,20 @@ type Server struct {
 	// Addr is ip:port.
 	Addr           string
 	MaxConnections int
+	// ClearContext drops l5d-* headers both ways.
+	ClearContext bool
 }
 
-// Identifier names requests.
+// Identifier names requests. Which fields count depends on Kind. Two that are == do the same.
 type Identifier struct {
-	Kind      string
-	Header    string
-	Normalize string
+	Kind         string
+	Header       string
+	Normalize    string
+	Segments     int
+	Consume      bool
+	HTTPURIInDst bool
+	// Path parses.
+	Path string
 }
 
 // Service configures logical names below Prefix. Zero values say nothing.

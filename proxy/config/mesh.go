@@ -24,6 +24,9 @@ func AcceptMesh(m *v1alpha1.Mesh, env Environment) (*Mesh, *Error) {
 	checkPolicy(&ps, &m.Spec.Dtabs)
 	checkProxy(&ps, &m.Spec.Proxy)
 	checkNamers(&ps, m.Spec.Namers, env)
+	for i := range m.Spec.Routers {
+		checkIdentifiers(&ps, fmt.Sprintf("spec.routers[%d].identifiers", i), m.Spec.Routers[i].Identifiers)
+	}
 
 	spec := resolve(&m.Spec, env)
 	checkAddresses(&ps, spec)
@@ -75,22 +78,23 @@ func compileRouter(ps *problems, field string, r *v1alpha1.Router) Router {
 		Name: r.Name, Protocol: r.Protocol,
 		MaxCallDepth: int(r.MaxCallDepth), BindingTimeout: milliseconds(r.BindingTimeoutMs),
 		MaxHeaderBytes: int(r.MaxHeadersKB) << 10, MaxInitialLine: int(r.MaxInitialLineKB) << 10,
-		Dtab: parseDentries(ps, field+".dtab", r.Dtab, ""),
+		AllowAddressOverrides: r.AllowAddressOverrides,
+		Dtab:                  parseDentries(ps, field+".dtab", r.Dtab, ""),
 	}
 	for _, s := range r.Servers {
 		if addr, err := parseAddr(s.IP, s.Port); err == nil {
-			out.Servers = append(out.Servers, Server{Addr: addr.String(), MaxConnections: int(s.MaxConnections)})
+			out.Servers = append(out.Servers, Server{Addr: addr.String(), MaxConnections: int(s.MaxConnections), ClearContext: s.ClearContext})
 		}
 	}
 	var err error
 	if out.DstPrefix, err = dtab.ParsePath(r.DstPrefix); err != nil {
 		ps.add(grammarProblem(field+".dstPrefix", err))
 	}
-	for i, id := range r.Identifiers {
-		if !isToken(id.Header) {
-			ps.at(fmt.Sprintf("%s.identifiers[%d].header", field, i), "expected the name of a header, found %s", shown(id.Header))
-		}
-		out.Identifiers = append(out.Identifiers, Identifier{Kind: id.Kind, Header: id.Header, Normalize: id.Normalize})
+	for _, id := range r.Identifiers {
+		out.Identifiers = append(out.Identifiers, Identifier{
+			Kind: id.Kind, Header: id.Header, Normalize: id.Normalize, Segments: int(id.Segments), Consume: id.Consume,
+			HTTPURIInDst: id.HTTPURIInDst, Path: id.Path,
+		})
 	}
 	for i, s := range r.Services {
 		prefix := parsePrefix(ps, fmt.Sprintf("%s.services[%d].prefix", field, i), s.Prefix)
@@ -121,20 +125,6 @@ func parsePrefix(ps *problems, field, text string) dtab.Prefix {
 		ps.add(grammarProblem(field, err))
 	}
 	return prefix
-}
-
-// isToken reports whether s may be a field name (RFC 9110, section 5.6.2).
-func isToken(s string) bool {
-	for i := range len(s) {
-		switch c := s[i]; {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
-		case c == '!', c == '#', c == '$', c == '%', c == '&', c == '\'', c == '*', c == '+', c == '-', c == '.', c == '^', c == '_',
-			c == '`', c == '|', c == '~':
-		default:
-			return false
-		}
-	}
-	return s != ""
 }
 
 // checkPolicy checks whose Dtabs may change the mesh.

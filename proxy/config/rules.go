@@ -65,9 +65,13 @@ func ruleOf(typ, field string) rule {
 	case "Server.maxConnections":
 		return rule{min: 1, max: 1000000}
 	case "Identifier.kind":
-		return rule{required: true, enum: []string{"io.l5d.header.token"}}
+		return rule{required: true, enum: []string{"io.l5d.header.token", "io.l5d.header", "io.l5d.path", "io.l5d.methodAndHost", "io.l5d.static"}}
 	case "Identifier.header":
 		return rule{maxLen: 256}
+	case "Identifier.segments":
+		return rule{min: 1, max: 64}
+	case "Identifier.path":
+		return rule{maxLen: MaxPrefixBytes}
 	case "Identifier.normalize":
 		return rule{enum: []string{"None", "KubernetesHost"}}
 	case "Interpreter.kind":

@@ -1,6 +1,7 @@
 package route
 
 import (
+	"errors"
 	"math/rand/v2"
 	"sort"
 	"sync/atomic"
@@ -18,6 +19,14 @@ const (
 	ReasonBindingTimeout = "binding-timeout"
 	ReasonEmpty          = "empty-binding"
 	ReasonTooManyClients = "too-many-clients"
+	ReasonTooManyNames   = "too-many-names"
+	ReasonMaxDepth       = "max-depth"
+	ReasonMaxLookups     = "too-many-lookups"
+
+	// The rules that a request brought lead to an address, are followed too far, or are one of too many such sets at a time.
+	ReasonOverrideAddress = "dtab-override-address"
+	ReasonOverrideLookups = "dtab-override-too-many-lookups"
+	ReasonOverrideNames   = "dtab-override-too-many-names"
 )
 
 // Error is why a name leads nowhere. Reason is a stable token, Message is for people.
@@ -156,7 +165,7 @@ func (n *Name) build(t naming.Tree, s naming.State, err error) {
 	case s == naming.Pending:
 		d.pending = true
 	case s == naming.Failed && t.Kind == dtab.Leaf && t.Bound == nil:
-		d.err = &Error{ReasonBindingError, err.Error()}
+		d.err = &Error{reasonOf(err), err.Error()}
 	default:
 		d.add(n, t, 1)
 		d.finish(n)
@@ -170,6 +179,21 @@ func (n *Name) build(t naming.Tree, s naming.State, err error) {
 	}
 	close(old.replaced)
 	n.release(old)
+}
+
+// reasonOf tells the limits of a delegation apart from what its namers and rules may say otherwise.
+func reasonOf(err error) string {
+	switch {
+	case errors.Is(err, naming.ErrMaxDepth):
+		return ReasonMaxDepth
+	case errors.Is(err, naming.ErrMaxLookups):
+		return ReasonMaxLookups
+	case errors.Is(err, naming.ErrLocalAddress):
+		return ReasonOverrideAddress
+	case errors.Is(err, naming.ErrMaxLocalLookups):
+		return ReasonOverrideLookups
+	}
+	return ReasonBindingError
 }
 
 // lost reports whether the rules lead to no endpoint.
@@ -254,6 +278,19 @@ func (n *Name) close() {
 	if n.isLocal() {
 		n.router.local.Add(-1)
 	}
-	n.release(n.current.Load())
+	d := n.current.Load()
+	if d.pending || d.unready() {
+		// It made room for another before it was bound. Nothing will be told any more to the requests that wait for it.
+		n.current.Store(&distribution{err: n.evicted(), replaced: make(chan struct{})})
+		close(d.replaced)
+	}
+	n.release(d)
 	n.router.releaseService(n.service)
+}
+
+func (n *Name) evicted() *Error {
+	if n.isLocal() {
+		return &Error{ReasonOverrideNames, "as many names with rules of requests as this proxy keeps came before this one was bound"}
+	}
+	return &Error{ReasonTooManyNames, "as many names as this proxy keeps came before this one was bound"}
 }

@@ -87,6 +87,8 @@ type nameShard struct {
 // stats are the metrics of the caches.
 type stats struct {
 	misses, evicts, refused *telemetry.Counter
+	// overrideEvicts counts those of evicts that had rules of their own.
+	overrideEvicts *telemetry.Counter
 }
 
 // New returns a Router without rules. The caller owes one Close.
@@ -100,13 +102,14 @@ func New(o Options) *Router {
 		maxNames: MaxNames, maxLost: MaxLost, maxLocal: MaxLocal, maxClients: MaxClients, maxDestinations: MaxDestinations,
 		stats: stats{
 			misses: cache.Counter("misses"), evicts: cache.Counter("evicts"),
-			refused: o.Scope.Scope("bindcache", "client").Counter("refused"),
+			refused: o.Scope.Scope("bindcache", "client").Counter("refused"), overrideEvicts: cache.Counter("override_evicts"),
 		},
 	}
 	for i := range r.names {
 		r.names[i].names = make(map[string]*Name)
 	}
 	cache.GaugeFunc("size", func() float64 { return float64(r.count.Load()) })
+	cache.GaugeFunc("overrides", func() float64 { return float64(r.local.Load()) })
 	r.settings.Store(&settings{router: &config.Router{}, bindingTimeout: time.Second})
 	go r.sweep()
 	return r
@@ -202,6 +205,9 @@ func (r *Router) evict(index int, n *Name, may func(*Name) bool) {
 		if victim := r.names[(index+i)%shards].evict(n, may); victim != nil {
 			r.count.Add(-1)
 			r.stats.evicts.Incr(0)
+			if victim.isLocal() {
+				r.stats.overrideEvicts.Incr(0)
+			}
 			victim.close()
 			return
 		}

@@ -34,7 +34,7 @@ func TestChooseByWeight(t *testing.T) {
 		"/svc => /#/none":                                    {ReasonNoBinding: 1},
 		"/svc => ! | /#/a":                                   {ReasonBindingFailed: 1},
 		"/svc => $ | /#/a":                                   {ReasonEmpty: 1},
-		"/svc => /svc/x":                                     {ReasonBindingError: 1},
+		"/svc => /svc/x":                                     {ReasonMaxDepth: 1},
 		"/svc => 0.00001 * (0 * /#/a & 5 * /#/b) & 0 * /#/a": {"/#/b/web": 1},
 	} {
 		h.rules(rules)

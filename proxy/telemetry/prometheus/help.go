@@ -11,6 +11,12 @@ func helpOf(leaf string) string {
 		return "Requests that the response classifier counted as a failure."
 	case "failures_by_reason":
 		return "Failed requests by the reason that l5d-err and the log give."
+	case "refused_by_reason":
+		return "Requests that were answered with a status 4xx here, by the reason that l5d-err gives."
+	case "overrides":
+		return "Names kept for requests with rules of their own."
+	case "override_evicts":
+		return "Names of requests with rules of their own that made room for others."
 	case "failures_by_source":
 		return "Failed requests by the part of the proxy that failed them."
 	case "responses":

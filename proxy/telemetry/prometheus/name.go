@@ -33,6 +33,8 @@ func breakdownOf(step, first string) (breakdown, bool) {
 		return breakdown{"responses", "code"}, true
 	case "failures":
 		return breakdown{"failures_by_reason", "reason"}, true
+	case "refused":
+		return breakdown{"refused_by_reason", "reason"}, true
 	case "sourcedfailures":
 		return breakdown{"failures_by_source", "source"}, true
 	case "algorithm":

@@ -192,15 +192,27 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.fairlead.fairlead.api.v1alpha1.Identifier
   map:
     fields:
+    - name: consume
+      type:
+        scalar: boolean
     - name: header
       type:
         scalar: string
+    - name: httpUriInDst
+      type:
+        scalar: boolean
     - name: kind
       type:
         scalar: string
     - name: normalize
       type:
         scalar: string
+    - name: path
+      type:
+        scalar: string
+    - name: segments
+      type:
+        scalar: numeric
 - name: com.github.fairlead.fairlead.api.v1alpha1.Interpreter
   map:
     fields:
@@ -561,6 +573,9 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.fairlead.fairlead.api.v1alpha1.Router
   map:
     fields:
+    - name: allowAddressOverrides
+      type:
+        scalar: boolean
     - name: bindingTimeoutMs
       type:
         scalar: numeric
@@ -618,6 +633,9 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.fairlead.fairlead.api.v1alpha1.Server
   map:
     fields:
+    - name: clearContext
+      type:
+        scalar: boolean
     - name: ip
       type:
         scalar: string

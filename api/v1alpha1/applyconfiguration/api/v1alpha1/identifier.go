@@ -7,13 +7,22 @@ package v1alpha1
 //
 // Identifier turns a request into a logical name. kind decides which of the other keys may be set.
 type IdentifierApplyConfiguration struct {
-	// kind is io.l5d.header.token.
+	// kind is io.l5d.header.token, io.l5d.header, io.l5d.path, io.l5d.methodAndHost or io.l5d.static.
 	Kind *string `json:"kind,omitempty"`
-	// header (io.l5d.header.token) whose value is the name. Default: Host.
+	// header (io.l5d.header.token, io.l5d.header) whose value is the name, as one element or as a path. Default: Host for
+	// io.l5d.header.token, l5d-name for io.l5d.header.
 	Header *string `json:"header,omitempty"`
-	// normalize: KubernetesHost lower-cases the value and strips the port, the cluster suffix and the namespace default, so
-	// that a Service has one name. Default: None; KubernetesHost in the default Mesh.
+	// normalize (io.l5d.header.token): KubernetesHost lower-cases the value and strips the port, the cluster suffix and the
+	// namespace default, so that a Service has one name. Default: None; KubernetesHost in the default Mesh.
 	Normalize *string `json:"normalize,omitempty"`
+	// segments (io.l5d.path) is how many segments of the request's path are the name. Default: 1.
+	Segments *int32 `json:"segments,omitempty"`
+	// consume (io.l5d.path) removes these segments from the request's path.
+	Consume *bool `json:"consume,omitempty"`
+	// httpUriInDst (io.l5d.methodAndHost) appends the request's path to the name.
+	HTTPURIInDst *bool `json:"httpUriInDst,omitempty"`
+	// path (io.l5d.static) is the name of every request, behind dstPrefix.
+	Path *string `json:"path,omitempty"`
 }
 
 // IdentifierApplyConfiguration constructs a declarative configuration of the Identifier type for use with
@@ -43,5 +52,37 @@ func (b *IdentifierApplyConfiguration) WithHeader(value string) *IdentifierApply
 // If called multiple times, the Normalize field is set to the value of the last call.
 func (b *IdentifierApplyConfiguration) WithNormalize(value string) *IdentifierApplyConfiguration {
 	b.Normalize = &value
+	return b
+}
+
+// WithSegments sets the Segments field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Segments field is set to the value of the last call.
+func (b *IdentifierApplyConfiguration) WithSegments(value int32) *IdentifierApplyConfiguration {
+	b.Segments = &value
+	return b
+}
+
+// WithConsume sets the Consume field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Consume field is set to the value of the last call.
+func (b *IdentifierApplyConfiguration) WithConsume(value bool) *IdentifierApplyConfiguration {
+	b.Consume = &value
+	return b
+}
+
+// WithHTTPURIInDst sets the HTTPURIInDst field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the HTTPURIInDst field is set to the value of the last call.
+func (b *IdentifierApplyConfiguration) WithHTTPURIInDst(value bool) *IdentifierApplyConfiguration {
+	b.HTTPURIInDst = &value
+	return b
+}
+
+// WithPath sets the Path field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Path field is set to the value of the last call.
+func (b *IdentifierApplyConfiguration) WithPath(value string) *IdentifierApplyConfiguration {
+	b.Path = &value
 	return b
 }

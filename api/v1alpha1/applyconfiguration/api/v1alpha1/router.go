@@ -27,6 +27,9 @@ type RouterApplyConfiguration struct {
 	MaxHeadersKB *int32 `json:"maxHeadersKB,omitempty"`
 	// maxInitialLineKB bounds the request line. Default: 4.
 	MaxInitialLineKB *int32 `json:"maxInitialLineKB,omitempty"`
+	// allowAddressOverrides lets the rules that a request brings in l5d-dtab and l5d-ctx-dtab lead to any address (/$/inet and its
+	// kind): whoever reaches a listener of this router then has it call whom they like.
+	AllowAddressOverrides *bool `json:"allowAddressOverrides,omitempty"`
 	// dtab holds the base rules. Dtab objects come after them, so they win.
 	Dtab []DentryApplyConfiguration `json:"dtab,omitempty"`
 	// services configures logical names by prefix. All matches merge, later wins.
@@ -128,6 +131,14 @@ func (b *RouterApplyConfiguration) WithMaxHeadersKB(value int32) *RouterApplyCon
 // If called multiple times, the MaxInitialLineKB field is set to the value of the last call.
 func (b *RouterApplyConfiguration) WithMaxInitialLineKB(value int32) *RouterApplyConfiguration {
 	b.MaxInitialLineKB = &value
+	return b
+}
+
+// WithAllowAddressOverrides sets the AllowAddressOverrides field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the AllowAddressOverrides field is set to the value of the last call.
+func (b *RouterApplyConfiguration) WithAllowAddressOverrides(value bool) *RouterApplyConfiguration {
+	b.AllowAddressOverrides = &value
 	return b
 }
 
