@@ -123,7 +123,7 @@ func TestManyNamesWithOverrides(t *testing.T) {
 	port := freePort(t)
 	metrics := telemetry.New()
 	a := start(t, Options{Metrics: metrics})
-	text := strings.Replace(mesh(port, "/svc/web => "+inet(web), "/svc/slow => /#/io.l5d.dnssrv/_http._tcp.slow.test"), "Ms: 2000", "Ms: 60000", 1) +
+	text := strings.Replace(mesh(port, "/svc/web => "+inet(web), "/svc/slow => /#/io.l5d.dnssrv/_http._tcp.slow.test"), "Ms: 2000", "Ms: 20000", 1) +
 		fmt.Sprintf("  namers:\n  - {kind: io.l5d.dnssrv, dnsHosts: [%q]}\n", silent.LocalAddr())
 	if err := a.Apply(t.Context(), decode(t, text)); err != nil {
 		t.Fatal(err)

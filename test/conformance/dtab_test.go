@@ -233,10 +233,12 @@ func override(t *testing.T, c dtabCase) {
 	p := must(t, dtab.ParsePath, c.Path)
 	layered := dtab.Compile(base).With(ctx).With(user).Lookup(p)
 	same(t, "first lookup in layers", layered.String(), d.Lookup(p).String())
+	relayedOverride(t, c)
 }
 
 // header checks which request headers change the dtab, and how they are handed on.
 func header(t *testing.T, c dtabCase) {
+	relayedHeader(t, c)
 	h := http.Header{}
 	if c.CtxHeader == "" && c.UserHeader == "" {
 		h.Set("Dtab-Local", c.Dtab)
