@@ -1,7 +1,8 @@
 // Package reflector keeps a store equal to one resource of the API server, and heals itself: a watch that ends, expires, is cut
 // or falls silent is taken up again. It wraps client-go's reflector with what that lacks for a proxy: a watch that says nothing
-// for too long counts as dead, retries are quick, stopping never waits for a backoff, a break is one log line and so is its
-// end, and somebody can ask when the server was last heard.
+// or is not answered for too long counts as dead, retries are quick, there is never more than one request under way, a break is one
+// log line and so is its end, and somebody can ask when the server was last heard. An API server that does not stream lists is
+// asked for pages from then on.
 //
 // An error never reaches the store. It only ever sees complete lists and events of the API server.
 package reflector
@@ -11,10 +12,13 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metainternalversion "k8s.io/apimachinery/pkg/apis/meta/internalversion"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -55,6 +59,9 @@ type Reflector struct {
 	opts                               Options
 	events, relists, failures, silence *telemetry.Counter
 	streams                            sync.WaitGroup
+	pace                               pace
+	// unstreamed is set when the API server said that it does not stream lists. Only one request or stream runs at a time.
+	unstreamed bool
 
 	mu      sync.Mutex
 	broken  error
@@ -76,12 +83,10 @@ func New(o Options) *Reflector {
 // Run watches until ctx is done.
 func (r *Reflector) Run(ctx context.Context) {
 	defer r.streams.Wait()
-	// What client-go would log of a break is logged here, once.
+	// What client-go would log of a break is logged here, once; and the waits are those of pace.
 	ctx = klog.NewContext(ctx, logr.Discard())
 	inner := cache.NewReflectorWithOptions(r.listWatch(), r.opts.Object, counting{r.opts.Store, r}, cache.ReflectorOptions{
-		Name:    r.opts.Resource,
-		Clock:   clockUntil(ctx),
-		Backoff: &wait.Backoff{Duration: 200 * time.Millisecond, Factor: 2, Jitter: 1, Steps: 6, Cap: 5 * time.Second},
+		Name: r.opts.Resource, Backoff: &wait.Backoff{Duration: time.Millisecond},
 	})
 	inner.RunWithContext(ctx)
 }
@@ -100,36 +105,119 @@ func (r *Reflector) request(opts metav1.ListOptions) *rest.Request {
 		opts.FieldSelector = r.opts.FieldSelector
 	}
 	return r.opts.Client.Get().NamespaceIfScoped(r.opts.Namespace, r.opts.Namespace != "").Resource(r.opts.Resource).
-		SpecificallyVersionedParams(&opts, metav1.ParameterCodec, schema.GroupVersion{Version: "v1"})
+		SpecificallyVersionedParams(&opts, metav1.ParameterCodec, schema.GroupVersion{Version: "v1"}).
+		MaxRetries(0) // each failure is seen here
+
 }
 
 func (r *Reflector) listWatch() cache.ListerWatcher {
-	return &cache.ListWatch{
-		ListWithContextFunc: func(ctx context.Context, opts metav1.ListOptions) (runtime.Object, error) {
-			// "0" may be answered from a cache that is older than what this proxy has on disk: never go back in time.
-			if opts.ResourceVersion == "0" {
-				opts.ResourceVersion = ""
-			}
-			obj, err := r.request(opts).Do(ctx).Get()
-			if err != nil {
-				r.failed(ctx, err)
-				return nil, err
-			}
-			r.heard()
-			return obj, nil
-		},
-		WatchFuncWithContext: func(ctx context.Context, opts metav1.ListOptions) (watch.Interface, error) {
-			opts.Watch = true
-			w, err := r.request(opts).Watch(ctx)
-			if err != nil {
-				r.failed(ctx, err)
-				return nil, err
-			}
-			r.heard()
-			return r.stream(w), nil
-		},
-	}
+	return &cache.ListWatch{ListWithContextFunc: r.list, WatchFuncWithContext: r.watch}
 }
+
+// limit is how long this request may say nothing.
+func (r *Reflector) limit() time.Duration { return r.opts.Silence + rand.N(r.opts.Silence/10+1) }
+
+// ready returns when a request may be sent: the one before has ended, and its failure was some time ago.
+func (r *Reflector) ready(ctx context.Context) error {
+	r.streams.Wait()
+	return r.pace.wait(ctx)
+}
+
+// list asks for a page and lets the Store's transformer have each object of it at once, so that pages do not pile up in full.
+func (r *Reflector) list(ctx context.Context, opts metav1.ListOptions) (runtime.Object, error) {
+	if err := r.ready(ctx); err != nil {
+		return nil, err
+	}
+	// "0" may be answered from a cache that is older than what this proxy has on disk: never go back in time.
+	if opts.ResourceVersion == "0" {
+		opts.ResourceVersion = ""
+	}
+	limit := r.limit()
+	request, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	page, err := r.page(request, opts)
+	if err == nil {
+		r.heard()
+		return page, nil
+	}
+	if request.Err() != nil && ctx.Err() == nil {
+		err = r.silent(limit)
+	} else {
+		r.failed(ctx, err)
+	}
+	r.pace.failed(err)
+	return nil, err
+}
+
+func (r *Reflector) page(ctx context.Context, opts metav1.ListOptions) (runtime.Object, error) {
+	obj, err := r.request(opts).Do(ctx).Get()
+	if err != nil {
+		return nil, err
+	}
+	m, err := meta.ListAccessor(obj)
+	if err != nil {
+		return nil, err
+	}
+	// Whoever answers without a version is not an API server in health, and an empty list of theirs would empty the Store.
+	if v := m.GetResourceVersion(); v == "" || v == "0" {
+		return nil, fmt.Errorf("list of %s: no resourceVersion", r.opts.Resource)
+	}
+	store, ok := r.opts.Store.(cache.TransformingStore)
+	if !ok {
+		return obj, nil
+	}
+	out := &metainternalversion.List{ListMeta: metav1.ListMeta{
+		ResourceVersion: m.GetResourceVersion(), Continue: m.GetContinue(), RemainingItemCount: m.GetRemainingItemCount(),
+	}}
+	strip := store.Transformer()
+	err = meta.EachListItem(obj, func(o runtime.Object) error {
+		kept, err := strip(o)
+		out.Items = append(out.Items, item{kept})
+		return err
+	})
+	return out, err
+}
+
+// watch starts a watch. It has ended before the next request is sent.
+func (r *Reflector) watch(ctx context.Context, opts metav1.ListOptions) (watch.Interface, error) {
+	initial := opts.SendInitialEvents != nil && *opts.SendInitialEvents
+	if initial && r.unstreamed {
+		return nil, errNoStreams
+	}
+	if err := r.ready(ctx); err != nil {
+		return nil, err
+	}
+	opts.Watch = true
+	limit := r.limit()
+	request, cancel := context.WithCancelCause(ctx)
+	// client-go has no limit for the time until a watch is answered.
+	timer := time.AfterFunc(limit, func() { cancel(errSilent) })
+	w, err := r.request(opts).Watch(request)
+	timer.Stop()
+	if err == nil && reflect.TypeOf(w) == reflect.TypeOf(watch.NewEmptyWatch()) {
+		// This is what client-go makes of a connection that was closed or timed out.
+		err = errors.New("connection closed before the watch was answered")
+	}
+	if err == nil {
+		r.heard()
+		return r.stream(w, initial, cancel), nil
+	}
+	silent := errors.Is(context.Cause(request), errSilent)
+	cancel(nil)
+	switch {
+	case silent:
+		err = r.silent(limit)
+	case initial && noStreams(err):
+		r.unstreamed = true
+		return nil, errNoStreams
+	default:
+		r.failed(ctx, err)
+	}
+	r.pace.failed(err)
+	return nil, err
+}
+
+var errSilent = errors.New("no answer")
 
 // failed records a break. Stopping is none.
 func (r *Reflector) failed(ctx context.Context, err error) {
@@ -159,65 +247,3 @@ func (r *Reflector) heard() {
 		r.opts.Log.Info("Watch healed")
 	}
 }
-
-// stream passes the events of w on and ends when w has been silent for too long, which makes the reflector watch anew from
-// where it was.
-func (r *Reflector) stream(w watch.Interface) watch.Interface {
-	s := &stream{inner: w, out: make(chan watch.Event), quit: make(chan struct{})}
-	limit := r.opts.Silence + rand.N(r.opts.Silence/10+1)
-	r.streams.Go(func() {
-		defer close(s.out)
-		defer w.Stop()
-		timer := time.NewTimer(limit)
-		defer timer.Stop()
-		for {
-			select {
-			case e, ok := <-w.ResultChan():
-				if !ok {
-					return
-				}
-				timer.Reset(limit)
-				r.event(e)
-				select {
-				case s.out <- e:
-				case <-s.quit:
-					return
-				}
-			case <-timer.C:
-				r.silence.Incr(0)
-				r.failed(context.Background(), fmt.Errorf("watch of %s: nothing heard for %v", r.opts.Resource, limit))
-				return
-			case <-s.quit:
-				return
-			}
-		}
-	})
-	return s
-}
-
-func (r *Reflector) event(e watch.Event) {
-	if e.Type == watch.Error {
-		err := errors.New("watch ended by the server")
-		if s, ok := e.Object.(*metav1.Status); ok {
-			err = fmt.Errorf("watch ended by the server: %s", s.Message)
-		}
-		r.failed(context.Background(), err)
-		return
-	}
-	if e.Type != watch.Bookmark {
-		r.events.Incr(0)
-	}
-	r.heard()
-}
-
-// stream implements watch.Interface.
-type stream struct {
-	inner watch.Interface
-	out   chan watch.Event
-	quit  chan struct{}
-	once  sync.Once
-}
-
-func (s *stream) ResultChan() <-chan watch.Event { return s.out }
-
-func (s *stream) Stop() { s.once.Do(func() { close(s.quit) }) }

@@ -1,11 +1,9 @@
 package reflector
 
 import (
-	"context"
-	"time"
-
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/tools/cache"
-	"k8s.io/utils/clock"
 )
 
 // counting is the store as client-go sees it.
@@ -18,6 +16,11 @@ type counting struct {
 func (c counting) Replace(list []any, version string) error {
 	c.r.relists.Incr(0)
 	c.r.heard()
+	for i, o := range list {
+		if kept, ok := o.(item); ok {
+			list[i] = kept.kept
+		}
+	}
 	return c.ReflectorStore.Replace(list, version)
 }
 
@@ -29,26 +32,11 @@ func (c counting) Transformer() cache.TransformFunc {
 	return nil
 }
 
-// waits is the real clock, except that After ends early when its owner stops: client-go waits for a backoff without watching
-// its context.
-type waits struct {
-	clock.RealClock
-	done <-chan struct{}
-}
+// item carries what a transformer made of an object through client-go's lists.
+type item struct{ kept any }
 
-func clockUntil(ctx context.Context) clock.Clock { return waits{done: ctx.Done()} }
+// GetObjectKind implements runtime.Object.
+func (item) GetObjectKind() schema.ObjectKind { return schema.EmptyObjectKind }
 
-// After implements clock.Clock.
-func (w waits) After(d time.Duration) <-chan time.Time {
-	ch := make(chan time.Time, 1)
-	go func() {
-		t := time.NewTimer(d)
-		defer t.Stop()
-		select {
-		case <-t.C:
-		case <-w.done:
-		}
-		ch <- time.Now()
-	}()
-	return ch
-}
+// DeepCopyObject implements runtime.Object.
+func (i item) DeepCopyObject() runtime.Object { return i }
