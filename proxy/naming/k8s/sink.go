@@ -2,7 +2,6 @@ package k8s
 
 import (
 	"fmt"
-	"maps"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -63,8 +62,11 @@ func (s serviceSink) Replace(list []any, _ string) error {
 	defer s.mu.Unlock()
 	s.table.services = make(map[name]*Service, len(list))
 	for _, obj := range list {
-		if svc, ok := obj.(*corev1.Service); ok {
-			s.putService(s.odd.service(svc))
+		switch o := obj.(type) {
+		case *Service:
+			s.putService(o)
+		case *corev1.Service:
+			s.putService(s.odd.service(o))
 		}
 	}
 	s.servicesSynced = true
@@ -76,18 +78,13 @@ func (s serviceSink) Replace(list []any, _ string) error {
 // Resync implements cache.ReflectorStore.
 func (s serviceSink) Resync() error { return nil }
 
-// Transformer implements cache.TransformingStore: objects that wait for the end of a list keep only what will be read.
+// Transformer implements cache.TransformingStore: of objects that wait for the end of a list only what will be held waits.
 func (s serviceSink) Transformer() cache.TransformFunc {
 	return func(obj any) (any, error) {
-		svc, ok := obj.(*corev1.Service)
-		if !ok {
-			return obj, nil
+		if svc, ok := obj.(*corev1.Service); ok {
+			return s.odd.service(svc), nil
 		}
-		return &corev1.Service{
-			ObjectMeta: identity(&svc.ObjectMeta),
-			Spec:       corev1.ServiceSpec{Type: svc.Spec.Type, Ports: svc.Spec.Ports},
-			Status:     corev1.ServiceStatus{LoadBalancer: svc.Status.LoadBalancer},
-		}, nil
+		return obj, nil
 	}
 }
 
@@ -145,11 +142,11 @@ func (s sliceSink) Replace(list []any, _ string) error {
 	defer s.mu.Unlock()
 	s.table.clearSlices()
 	for _, obj := range list {
-		es, ok := obj.(*discoveryv1.EndpointSlice)
-		if !ok {
-			continue
+		kept, ok := obj.(*Slice)
+		if es, full := obj.(*discoveryv1.EndpointSlice); full {
+			kept, ok = s.odd.slice(es), true
 		}
-		if kept := s.odd.slice(es); kept != nil {
+		if ok && kept != nil {
 			s.putSlice(kept)
 		}
 	}
@@ -165,26 +162,11 @@ func (s sliceSink) Resync() error { return nil }
 // Transformer implements cache.TransformingStore.
 func (s sliceSink) Transformer() cache.TransformFunc {
 	return func(obj any) (any, error) {
-		es, ok := obj.(*discoveryv1.EndpointSlice)
-		if !ok {
-			return obj, nil
+		if es, ok := obj.(*discoveryv1.EndpointSlice); ok {
+			return s.odd.slice(es), nil
 		}
-		out := &discoveryv1.EndpointSlice{
-			ObjectMeta: identity(&es.ObjectMeta), AddressType: es.AddressType, Endpoints: es.Endpoints, Ports: es.Ports,
-		}
-		out.Labels = map[string]string{discoveryv1.LabelServiceName: es.Labels[discoveryv1.LabelServiceName]}
-		maps.Copy(out.Labels, s.labels.of(es.Labels))
-		for i := range out.Endpoints {
-			e := &out.Endpoints[i]
-			e.TargetRef, e.Hints, e.DeprecatedTopology, e.Hostname = nil, nil, nil, nil
-		}
-		return out, nil
+		return obj, nil
 	}
-}
-
-// identity keeps what client-go needs of an object's metadata.
-func identity(m *metav1.ObjectMeta) metav1.ObjectMeta {
-	return metav1.ObjectMeta{Namespace: m.Namespace, Name: m.Name, ResourceVersion: m.ResourceVersion}
 }
 
 func objectKey(obj any) (name, bool) {

@@ -13,6 +13,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	kruntime "k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/rest"
 
 	"github.com/fairlead/fairlead/proxy/dtab"
@@ -337,29 +339,41 @@ func TestImportYieldsToTheAPI(t *testing.T) {
 	}
 }
 
-func TestTransformKeepsWhatIsRead(t *testing.T) {
-	full := slice("d", "web", "a", discoveryv1.AddressTypeIPv4, []discoveryv1.EndpointPort{port("http", 80)},
-		discoveryv1.Endpoint{Addresses: []string{"10.0.0.1"}, NodeName: ptr("n1"), Zone: ptr("z1"), Hostname: ptr("h"),
-			TargetRef: &corev1.ObjectReference{Name: "pod"}, Hints: &discoveryv1.EndpointHints{}})
-	full.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "m"}}
-	full.Annotations = map[string]string{"a": "b"}
+// decode sends an object through the client's decoder, as a watch does.
+func decode[T kruntime.Object](t *testing.T, obj kruntime.Object, gvk schema.GroupVersionKind) T {
+	t.Helper()
+	d, err := kruntime.NewClientNegotiator(codec(), gvk.GroupVersion()).Decoder(kruntime.ContentTypeProtobuf, nil)
+	must(t, err)
+	out, err := kruntime.Decode(d, encode(obj, gvk))
+	must(t, err)
+	return out.(T)
+}
+
+func TestDecodesWhatIsRead(t *testing.T) {
 	s, _ := newStore(t, Options{})
-	want := s.odd.slice(full)
-	out, err := sliceSink{s}.Transformer()(full.DeepCopy())
-	must(t, err)
-	es := out.(*discoveryv1.EndpointSlice)
-	if diff := cmp.Diff(want, s.odd.slice(es), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
-		t.Errorf("stripping changed what is kept: %s", diff)
+	full := busySlice(7)
+	full.Endpoints[3].Conditions, full.Endpoints[4].Zone = discoveryv1.EndpointConditions{Terminating: ptr(true)}, nil
+	es := decode[*discoveryv1.EndpointSlice](t, full.DeepCopy(), discoveryv1.SchemeGroupVersion.WithKind("EndpointSlice"))
+	if diff := cmp.Diff(s.odd.slice(full), s.odd.slice(es), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+		t.Errorf("stripping changed what is read of a slice: %s", diff)
 	}
-	if es.ManagedFields != nil || es.Annotations != nil || es.Endpoints[0].TargetRef != nil || es.Endpoints[0].Hints != nil {
-		t.Error("stripping left what nobody reads")
+	if es.ManagedFields != nil || es.Annotations != nil || es.UID != "" || es.Endpoints[0].TargetRef != nil || es.Endpoints[0].Hints != nil {
+		t.Errorf("stripping left what nobody reads: %v", es)
 	}
-	svc := service("d", "web", corev1.ServicePort{Name: "http", Port: 80})
-	svc.Spec.Selector, svc.Annotations = map[string]string{"a": "b"}, map[string]string{"a": "b"}
-	out, err = serviceSink{s}.Transformer()(svc.DeepCopy())
-	must(t, err)
-	if kept := out.(*corev1.Service); kept.Spec.Selector != nil || kept.Annotations != nil || len(kept.Spec.Ports) != 1 {
-		t.Errorf("stripped to %v", kept)
+	for _, kind := range []corev1.ServiceType{corev1.ServiceTypeClusterIP, corev1.ServiceTypeExternalName} {
+		want := busyService(7)
+		want.Spec.Type, want.Spec.ExternalName = kind, "example.com"
+		svc := decode[*corev1.Service](t, want.DeepCopy(), corev1.SchemeGroupVersion.WithKind("Service"))
+		if diff := cmp.Diff(s.odd.service(want), s.odd.service(svc)); diff != "" {
+			t.Errorf("stripping changed what is read of a Service: %s", diff)
+		}
+		if svc.ManagedFields != nil || svc.Annotations != nil || svc.Spec.Selector != nil || svc.Spec.ClusterIP != "" {
+			t.Errorf("stripping left what nobody reads: %v", svc)
+		}
+	}
+	refused := decode[*metav1.Status](t, &metav1.Status{Message: "no"}, schema.GroupVersionKind{Version: "v1", Kind: "Status"})
+	if refused.Message != "no" {
+		t.Errorf("a Status came as %v", refused)
 	}
 }
 

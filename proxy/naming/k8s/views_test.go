@@ -104,9 +104,8 @@ func TestLabelSelector(t *testing.T) {
 	again, _ := newStore(t, Options{})
 	again.Import(back)
 	check(again, again.Namer(dtab.Path{"#", "k"}).Selecting("version"))
-	out, err := sliceSink{s}.Transformer()(endpointSlices[0])
-	must(t, err)
-	if kept := s.odd.slice(out.(*discoveryv1.EndpointSlice)); kept.Labels["version"] != "v1" {
+	es := decode[*discoveryv1.EndpointSlice](t, endpointSlices[0].(*discoveryv1.EndpointSlice), discoveryv1.SchemeGroupVersion.WithKind("EndpointSlice"))
+	if kept := s.odd.slice(es); kept.Labels["version"] != "v1" {
 		t.Errorf("stripping took the label: %v", kept.Labels)
 	}
 }
@@ -193,9 +192,8 @@ func TestExternal(t *testing.T) {
 	}
 	live := n.Lookup(dtab.Path{"default", "http", "web"})
 	bound, _, _ := live.Load()
-	out, err := serviceSink{s}.Transformer()(loadBalancer(webService(), corev1.LoadBalancerIngress{Hostname: "lb.example.com"}))
-	must(t, err)
-	must(t, (serviceSink{s}).Update(out))
+	named := loadBalancer(webService(), corev1.LoadBalancerIngress{Hostname: "lb.example.com"})
+	must(t, (serviceSink{s}).Update(decode[*corev1.Service](t, named, corev1.SchemeGroupVersion.WithKind("Service"))))
 	for deadline := time.After(10 * time.Second); ; {
 		changed := bound.Bound.Addrs.Changed()
 		if showLive(live) == "[203.0.113.7:80 203.0.113.8:80]" {
