@@ -202,7 +202,7 @@ func syncOnce(b *testing.B, url string, services int) (peak, held float64) {
 	}()
 	done := run(b, s)
 	for !s.Synced() {
-		time.Sleep(time.Millisecond)
+		time.Sleep(time.Millisecond) // the interval at which Synced is asked
 	}
 	close(stop)
 	peak = float64(<-highest - before)

@@ -13,8 +13,8 @@ const (
 	// firstWait is the shortest wait after a failure; it doubles with each further one. Up to as much again is added by chance, so
 	// that proxies do not act together.
 	firstWait = 200 * time.Millisecond
-	// quickWait is the longest wait in the first half minute or so: a server that is back is asked within 1.5 s.
-	quickWait = 750 * time.Millisecond
+	// quickWait is the longest wait in the first twenty seconds: a server that is back is asked within 1 s.
+	quickWait = 500 * time.Millisecond
 	// longWait is the longest wait of all.
 	longWait = 5 * time.Second
 	// lossShare lets the wait grow with what is lost already: a fortieth of it.
