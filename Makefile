@@ -31,7 +31,7 @@ generate: ## Regenerate CRDs, deep copies and apply configurations.
 	gofmt -w api/v1alpha1/applyconfiguration
 
 ##@ Check
-.PHONY: test verify lint fuzz e2e e2e-full mutate scale bench bench-smoke soak
+.PHONY: test verify lint fuzz churn e2e e2e-full mutate scale bench bench-smoke soak
 test: ## Unit, API server and data plane tests with the race detector; generated files must be clean.
 	hack/test
 verify: ## The rules of the house: imports, sizes, formatting, generated files.
@@ -42,6 +42,8 @@ lint: ## golangci-lint (built from its module into bin/ at the first run).
 	hack/lint
 fuzz: ## Run every fuzz target for FUZZTIME (10m) each.
 	hack/fuzz $(FUZZTIME)
+churn: ## 10,000 random events on a real API server while the way to it breaks at random; then no difference.
+	KUBEBUILDER_ASSETS=$$(hack/cluster/build envtest) go test -count=1 -v -timeout 10m ./test/watch -run '^TestChurn$$' -churn 10000
 e2e: ## End-to-end tests on a three-node cluster on this machine, in short form.
 	hack/e2e quick
 e2e-full: ## End-to-end tests with the full counts and times.

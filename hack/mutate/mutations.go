@@ -5,7 +5,32 @@ import "slices"
 // mutations are the ways to break the code. Each stands for a promise; the tests named must fail when it is broken. The texts are
 // whole statements where they can be, so that they move with the code.
 func mutations() []mutation {
-	return slices.Concat(requestMutations(), stateMutations(), operatorMutations(), rulesMutations(), namerMutations(), edgeMutations())
+	return slices.Concat(requestMutations(), watchMutations(), stateMutations(), operatorMutations(), rulesMutations(), namerMutations(),
+		edgeMutations())
+}
+
+// watchMutations break the way from the API server to the endpoints.
+func watchMutations() []mutation {
+	return []mutation{
+		{
+			name: "wait for ever for the answer to a watch", file: "proxy/naming/k8s/reflector/reflector.go",
+			search:  "	timer := time.AfterFunc(limit, func()",
+			replace: "	timer := time.AfterFunc(1000*limit, func()",
+			pkg:     "./proxy/naming/k8s/reflector", run: "^TestSilenceIsABreakAfter150s$",
+		},
+		{
+			name: "believe an empty list without a version", file: "proxy/naming/k8s/reflector/reflector.go",
+			search:  "v == \"\" || v == \"0\"",
+			replace: "v == \"-\"",
+			pkg:     "./proxy/naming/k8s/reflector", run: "^TestListWithoutVersionIsRefused$",
+		},
+		{
+			name: "strip the conditions of endpoints", file: "proxy/naming/k8s/client.go",
+			search:  "strip.Fields{1: {}, 2: {}, 6: {}, 7: {}}",
+			replace: "strip.Fields{1: {}, 6: {}, 7: {}}",
+			pkg:     "./proxy/naming/k8s", run: "^(TestDecodesWhatIsRead|TestAgainstModel)$",
+		},
+	}
 }
 
 // requestMutations break the way of a request.

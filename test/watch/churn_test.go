@@ -18,7 +18,7 @@ import (
 )
 
 var (
-	events  = flag.Int("churn", 1500, "random events of TestChurn; make churn has 10,000")
+	events  = flag.Int("churn", 1000, "random events of TestChurn; make churn has 10,000")
 	seed    = flag.Uint64("churn-seed", 1, "seed of TestChurn")
 	writers = 8
 )
@@ -145,7 +145,7 @@ func pause(ctx context.Context, d time.Duration) {
 // TestChurn makes random events on the real API server while the way to it breaks at random. In the end there is no difference.
 func TestChurn(t *testing.T) {
 	ns, i := namespace(t), newInjector(t, api.cfg)
-	store, tree := start(t, ns, i.config(), k8s.Options{Silence: 2 * time.Second})
+	store, tree := start(t, ns, i.config(), k8s.Options{Silence: time.Second})
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	var breaking, writing sync.WaitGroup
@@ -177,7 +177,7 @@ func TestChurn(t *testing.T) {
 	stop()
 	breaking.Wait()
 	// A watch that was muted is given up after its silence.
-	took := await(t, store, ns, 2*time.Second*11/10+healed)
+	took := await(t, store, ns, time.Second*11/10+healed)
 	for _, kind := range kinds {
 		_, relists, most := i.counts(kind)
 		if most != 1 {

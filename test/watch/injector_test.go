@@ -1,6 +1,8 @@
 package watch
 
 import (
+	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"encoding/pem"
 	"io"
@@ -67,6 +69,9 @@ func newInjector(t *testing.T, cfg *rest.Config) *injector {
 	}))
 	i.Server.Config.ErrorLog = log.New(io.Discard, "", 0)
 	i.Listener = listener{i.Listener, i}
+	i.Config.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
+		return context.WithValue(ctx, wireKey{}, c.(*tls.Conn).NetConn())
+	}
 	i.EnableHTTP2 = true
 	i.StartTLS()
 	t.Cleanup(func() { i.heal(); i.cut(); i.Close() })
@@ -108,7 +113,9 @@ func (i *injector) track(r *http.Request) func() {
 		i.relists[kind]++
 		under := 0
 		for other := range i.lists[kind] {
-			if other.Context().Err() == nil { // a request that its client gave up is not under way
+			// A request that its client gave up is not under way, nor one on a connection that the injector broke: the handler
+			// may only not know yet.
+			if w, _ := other.Context().Value(wireKey{}).(*wire); other.Context().Err() == nil && w != nil && !w.dead {
 				under++
 			}
 		}
@@ -198,7 +205,11 @@ type wire struct {
 	i    *injector
 	once sync.Once
 	shut chan struct{}
+	dead bool // of no use to the client any more; guarded by the injector
 }
+
+// wireKey has the *wire in the context of a request.
+type wireKey struct{}
 
 type listener struct {
 	net.Listener
@@ -265,6 +276,7 @@ func (i *injector) cut() {
 	i.mu.Lock()
 	var all []*wire
 	for w := range i.conns {
+		w.dead = true
 		all = append(all, w)
 	}
 	i.mu.Unlock()
@@ -311,6 +323,9 @@ func (i *injector) lose() {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.lost = true
+	for w := range i.conns {
+		w.dead = true
+	}
 }
 
 // heal lets requests and connections work. Connections whose packets were lost are of no use any more.

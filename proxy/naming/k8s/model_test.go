@@ -124,6 +124,11 @@ func randomSlice(r *rand.Rand, id string) *discoveryv1.EndpointSlice {
 		}
 		es.Endpoints = append(es.Endpoints, e)
 	}
+	if r.IntN(300) == 0 {
+		for i := range 5000 {
+			es.Endpoints = append(es.Endpoints, ep(fmt.Sprintf("10.9.%d.%d", i>>8, i&255)))
+		}
+	}
 	return es
 }
 
@@ -139,38 +144,48 @@ func randomService(r *rand.Rand, name string) *corev1.Service {
 
 // TestAgainstModel applies random legal and odd events, and compares every name with the model after each.
 func TestAgainstModel(t *testing.T) {
+	for seed := range uint64(100) {
+		againstModel(t, seed, 200)
+	}
+}
+
+func FuzzAgainstModel(f *testing.F) {
+	f.Add(uint64(1), uint8(50))
+	f.Fuzz(func(t *testing.T, seed uint64, steps uint8) { againstModel(t, seed, int(steps)) })
+}
+
+func againstModel(t *testing.T, seed uint64, steps int) {
+	t.Helper()
 	names := []string{"a", "b", "c"}
 	ports := []string{"http", "admin", "80", "81"}
-	for seed := range uint64(100) {
-		r := rand.New(rand.NewPCG(seed, 1))
-		s, _ := newStore(t, Options{})
-		w := &world{services: map[string]*corev1.Service{}, slices: map[string]*discoveryv1.EndpointSlice{}}
-		fill(t, s, nil, nil)
-		lives := map[string]naming.Live[naming.Tree]{}
-		for _, n := range names {
-			for _, p := range ports {
-				lives[n+" "+p] = s.Namer(nil).Lookup(dtab.Path{"d", p, n})
+	r := rand.New(rand.NewPCG(seed, 1))
+	s, _ := newStore(t, Options{})
+	w := &world{services: map[string]*corev1.Service{}, slices: map[string]*discoveryv1.EndpointSlice{}}
+	fill(t, s, nil, nil)
+	lives := map[string]naming.Live[naming.Tree]{}
+	for _, n := range names {
+		for _, p := range ports {
+			lives[n+" "+p] = s.Namer(nil).Lookup(dtab.Path{"d", p, n})
+		}
+	}
+	for step := range steps {
+		w.step(t, r, s)
+		for key, live := range lives {
+			n, p, _ := strings.Cut(key, " ")
+			if got, want := showLive(live), w.answer(n, p); got != want {
+				t.Fatalf("seed %d step %d: /d/%s/%s is %s, want %s", seed, step, p, n, got, want)
 			}
 		}
-		for step := range 200 {
-			w.step(t, r, s)
-			for key, live := range lives {
-				n, p, _ := strings.Cut(key, " ")
-				if got, want := showLive(live), w.answer(n, p); got != want {
-					t.Fatalf("seed %d step %d: /d/%s/%s is %s, want %s", seed, step, p, n, got, want)
-				}
-			}
-		}
-		total := 0
-		for _, es := range s.Export().Slices {
-			total += len(es.Addresses)
-		}
-		if got := s.counts().endpoints; got != total {
-			t.Errorf("seed %d: endpoints counted %d, held %d", seed, got, total)
-		}
-		for _, live := range lives {
-			live.Close()
-		}
+	}
+	total := 0
+	for _, es := range s.Export().Slices {
+		total += len(es.Addresses)
+	}
+	if got := s.counts().endpoints; got != total {
+		t.Errorf("seed %d: endpoints counted %d, held %d", seed, got, total)
+	}
+	for _, live := range lives {
+		live.Close()
 	}
 }
 
@@ -186,7 +201,7 @@ func (w *world) step(t *testing.T, r *rand.Rand, s *Store) {
 		}
 	case 1:
 		w.services[n] = randomService(r, n)
-		must(t, serviceSink{s}.Update(w.services[n]))
+		must(t, serviceSink{s}.Update(decode[*corev1.Service](t, w.services[n].DeepCopy(), corev1.SchemeGroupVersion.WithKind("Service"))))
 	case 2:
 		if old := w.services[n]; old != nil && r.IntN(3) == 0 {
 			delete(w.services, n)
@@ -199,6 +214,7 @@ func (w *world) step(t *testing.T, r *rand.Rand, s *Store) {
 		}
 	default:
 		w.slices[id] = randomSlice(r, id)
-		must(t, sliceSink{s}.Update(w.slices[id]))
+		kind := discoveryv1.SchemeGroupVersion.WithKind("EndpointSlice")
+		must(t, sliceSink{s}.Update(decode[*discoveryv1.EndpointSlice](t, w.slices[id].DeepCopy(), kind)))
 	}
 }

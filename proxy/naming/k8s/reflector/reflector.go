@@ -58,7 +58,7 @@ type Options struct {
 type Reflector struct {
 	opts                               Options
 	events, relists, failures, silence *telemetry.Counter
-	streams                            sync.WaitGroup
+	streams, lists                     sync.WaitGroup
 	pace                               pace
 	// unstreamed is set when the API server said that it does not stream lists. Only one request or stream runs at a time.
 	unstreamed bool
@@ -82,13 +82,16 @@ func New(o Options) *Reflector {
 
 // Run watches until ctx is done.
 func (r *Reflector) Run(ctx context.Context) {
-	defer r.streams.Wait()
+	defer func() { r.lists.Wait(); r.streams.Wait() }()
 	// What client-go would log of a break is logged here, once; and the waits are those of pace.
 	ctx = klog.NewContext(ctx, logr.Discard())
 	inner := cache.NewReflectorWithOptions(r.listWatch(), r.opts.Object, counting{r.opts.Store, r}, cache.ReflectorOptions{
 		Name: r.opts.Resource, Backoff: &wait.Backoff{Duration: time.Millisecond},
 	})
-	inner.RunWithContext(ctx)
+	// Not RunWithContext: it would hand errors, which were seen here, to a handler that all of the process waits for in turn.
+	for ctx.Err() == nil {
+		_ = inner.ListAndWatchWithContext(ctx)
+	}
 }
 
 // Contact returns when the API server was last heard for this resource, and why it cannot be heard now (nil: it can). The time
@@ -125,6 +128,8 @@ func (r *Reflector) ready(ctx context.Context) error {
 
 // list asks for a page and lets the Store's transformer have each object of it at once, so that pages do not pile up in full.
 func (r *Reflector) list(ctx context.Context, opts metav1.ListOptions) (runtime.Object, error) {
+	r.lists.Add(1) // client-go does not wait for a list when it stops
+	defer r.lists.Done()
 	if err := r.ready(ctx); err != nil {
 		return nil, err
 	}

@@ -66,7 +66,12 @@ func (n *names) Replace(list []any, _ string) error {
 // await returns when ok says so of the names held.
 func (n *names) await(t *testing.T, what string, ok func(map[string]bool) bool) {
 	t.Helper()
-	deadline := time.NewTimer(20 * time.Second)
+	n.awaitFor(t, 20*time.Second, what, ok)
+}
+
+func (n *names) awaitFor(t *testing.T, within time.Duration, what string, ok func(map[string]bool) bool) {
+	t.Helper()
+	deadline := time.NewTimer(within)
 	defer deadline.Stop()
 	for {
 		n.mu.Lock()
@@ -152,12 +157,17 @@ func status(code int) answer {
 // start runs a Reflector; failed gets its errors.
 func start(t *testing.T, a *api, silence time.Duration) (store *names, r *Reflector, tree *telemetry.Tree, failed chan error) {
 	t.Helper()
+	return startWith(t, &rest.Config{Host: a.URL}, silence)
+}
+
+func startWith(t *testing.T, cfg *rest.Config, silence time.Duration) (store *names, r *Reflector, tree *telemetry.Tree, failed chan error) {
+	t.Helper()
 	scheme := runtime.NewScheme()
 	scheme.AddKnownTypes(corev1.SchemeGroupVersion, &corev1.Service{}, &corev1.ServiceList{})
 	metav1.AddToGroupVersion(scheme, corev1.SchemeGroupVersion)
-	client, err := rest.RESTClientFor(&rest.Config{Host: a.URL, APIPath: "/api", QPS: -1, ContentConfig: rest.ContentConfig{
-		GroupVersion: &corev1.SchemeGroupVersion, NegotiatedSerializer: serializer.NewCodecFactory(scheme).WithoutConversion(),
-	}})
+	cfg.APIPath, cfg.QPS, cfg.GroupVersion = "/api", -1, &corev1.SchemeGroupVersion
+	cfg.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()
+	client, err := rest.RESTClientFor(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -208,7 +218,8 @@ func TestHeals(t *testing.T) {
 	}
 }
 
-// An API server that does not stream lists is asked for one, and never for one that may be old.
+// An API server that does not stream lists is asked for one, without a word and never again for a stream, and never for a list
+// that may be old.
 func TestListIsNeverOld(t *testing.T) {
 	asked := make(chan string, 10)
 	a := newAPI(t, status(http.StatusUnprocessableEntity), func(w http.ResponseWriter, r *http.Request, _ <-chan struct{}) {
@@ -216,10 +227,13 @@ func TestListIsNeverOld(t *testing.T) {
 		_, _ = w.Write([]byte(`{"kind":"ServiceList","apiVersion":"v1","metadata":{"resourceVersion":"6"},"items":[
 			{"metadata":{"name":"a","namespace":"d","resourceVersion":"5"}}]}`))
 	}, events(event("ADDED", "b", "7")))
-	store, _, _, _ := start(t, a, 0)
+	store, _, _, failed := start(t, a, 0)
 	store.await(t, "the list and what came after it", func(have map[string]bool) bool { return have["a"] && have["b"] })
 	if version := <-asked; version != "" {
 		t.Errorf("listed with resourceVersion=%s", version)
+	}
+	if len(failed) > 0 || a.requests.Load() != 3 {
+		t.Errorf("%d requests, %d errors", a.requests.Load(), len(failed))
 	}
 }
 
@@ -263,4 +277,38 @@ func TestStopsAtOnceInABackoff(t *testing.T) {
 			t.Errorf("stopping took %v", d)
 		}
 	})
+}
+
+// With an etcd that is too old, an API server takes a request for a streamed list and says in the stream that it has none.
+func TestOldEtcdIsNoBreak(t *testing.T) {
+	refused := `{"type":"ERROR","object":{"kind":"Status","apiVersion":"v1","status":"Failure","code":500,"reason":"InternalError",
+		"message":"a watch stream was requested by the client but the required storage feature RequestWatchProgress is disabled"}}` + "\n"
+	list := func(w http.ResponseWriter, _ *http.Request, _ <-chan struct{}) {
+		_, _ = w.Write([]byte(`{"kind":"ServiceList","apiVersion":"v1","metadata":{"resourceVersion":"6"},"items":[
+			{"metadata":{"name":"a","namespace":"d","resourceVersion":"5"}}]}`))
+	}
+	a := newAPI(t, events(refused), list, events(event("ADDED", "b", "7")))
+	store, _, tree, failed := start(t, a, 0)
+	store.await(t, "the list and what came after it", func(have map[string]bool) bool { return have["a"] && have["b"] })
+	if len(failed) > 0 || tree.Counter("watch_errors").Value() > 0 {
+		t.Error("a missing feature counts as a break")
+	}
+}
+
+// A list without a version is not from an API server in health: an empty one would empty the store.
+func TestListWithoutVersionIsRefused(t *testing.T) {
+	empty := func(w http.ResponseWriter, _ *http.Request, _ <-chan struct{}) {
+		_, _ = w.Write([]byte(`{"kind":"ServiceList","apiVersion":"v1","metadata":{},"items":[]}`))
+	}
+	a := newAPI(t, cut(event("ADDED", "a", "5")+event("BOOKMARK", "", "6")), status(http.StatusGone), status(http.StatusBadRequest), empty)
+	store, _, _, failed := start(t, a, 0)
+	store.await(t, "the first list", has("a"))
+	for range 3 {
+		<-failed
+	}
+	store.mu.Lock()
+	defer store.mu.Unlock()
+	if !store.have["a"] {
+		t.Error("a list without a version emptied the store")
+	}
 }
