@@ -33,6 +33,18 @@ const (
 	KindInterpreterDefault      = "default"
 	KindLoadBalancerP2C         = "p2c"
 
+	KindTransformerLocalhost    = "io.l5d.localhost"
+	KindTransformerSpecificHost = "io.l5d.specificHost"
+	KindTransformerPort         = "io.l5d.port"
+	KindTransformerConst        = "io.l5d.const"
+	KindTransformerReplace      = "io.l5d.replace"
+	KindTransformerDaemonSet    = "io.l5d.k8s.daemonset"
+	KindTransformerLocalNode    = "io.l5d.k8s.localnode"
+
+	// RouterOutgoing and RouterIncoming are the routers of a Mesh that names none.
+	RouterOutgoing = "outgoing"
+	RouterIncoming = "incoming"
+
 	NormalizeNone           = "None"
 	NormalizeKubernetesHost = "KubernetesHost"
 
@@ -123,11 +135,15 @@ func defaultNamers() []Namer {
 
 // defaultRouters are the routers of a Mesh that names none. The later /host rule wins: a name of two parts (web.prod, turned
 // around to prod/web) is namespace and service; a name of one part falls back to the namespace default.
+//
+// Node to node: outgoing chooses the endpoint and sends by way of the proxy on its node, and incoming goes to that endpoint alone. Only
+// outgoing has hops, so that no request takes two.
 func defaultRouters() []Router {
-	router := func(name string, port int32) Router {
+	router := func(name string, port int32, t Transformer) Router {
 		return Router{
 			Name:         name,
 			Servers:      []Server{{Port: port}},
+			Interpreter:  Interpreter{Transformers: []Transformer{t}},
 			Identifiers:  []Identifier{{Kind: KindIdentifierHeaderToken, Normalize: NormalizeKubernetesHost}},
 			MaxCallDepth: 16,
 			Dtab: []Dentry{
@@ -137,7 +153,10 @@ func defaultRouters() []Router {
 			},
 		}
 	}
-	return []Router{router("outgoing", DefaultOutgoingPort), router("incoming", DefaultIncomingPort)}
+	return []Router{
+		router(RouterOutgoing, DefaultOutgoingPort, Transformer{Kind: KindTransformerDaemonSet}),
+		router(RouterIncoming, DefaultIncomingPort, Transformer{Kind: KindTransformerLocalNode, Fallback: true}),
+	}
 }
 
 func setDefault[T comparable](field *T, value T) {
@@ -146,3 +165,6 @@ func setDefault[T comparable](field *T, value T) {
 		*field = value
 	}
 }
+
+// ProxyName returns the name of the ServiceAccount, DaemonSet, Service and RoleBinding of a mesh.
+func ProxyName(mesh string) string { return mesh + "-proxy" }

@@ -63,7 +63,8 @@ type MeshSpec struct {
 	// +kubebuilder:validation:MaxItems=64
 	Namers []Namer `json:"namers,omitempty"`
 
-	// routers listen, name, and route requests. Default: outgoing on port 4140 and incoming on port 4141.
+	// routers listen, name, and route requests. Default: outgoing on port 4140, which goes by way of the proxy on the endpoint's
+	// node, and incoming on port 4141, which takes such requests.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
@@ -242,6 +243,12 @@ type Namer struct {
 	// exact (io.l5d.rewrite) makes a path that is longer than the pattern Neg in place of cutting it.
 	// +optional
 	Exact bool `json:"exact,omitempty"`
+
+	// transformers change, in order, what the namer's names are bound to.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=8
+	Transformers []Transformer `json:"transformers,omitempty"`
 }
 
 // Router is one protocol, its listeners, its identifiers and its rules.
@@ -365,6 +372,12 @@ type Interpreter struct {
 	// +optional
 	// +kubebuilder:validation:Enum=default
 	Kind string `json:"kind,omitempty"`
+
+	// transformers change, in order, what names are bound to, after those of the namer.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=8
+	Transformers []Transformer `json:"transformers,omitempty"`
 }
 
 // Dentry is one rule of a dtab.

@@ -42,7 +42,7 @@ const (
 const ContainerName = "proxy"
 
 // ProxyObject returns the name of the ServiceAccount, DaemonSet, Service and RoleBinding of a mesh.
-func ProxyObject(mesh string) string { return mesh + "-proxy" }
+func ProxyObject(mesh string) string { return v1alpha1.ProxyName(mesh) }
 
 // selector picks the proxy Pods of a mesh. It can never change: a DaemonSet's selector is immutable.
 func selector(m *config.Mesh) map[string]string {

@@ -34,6 +34,8 @@ type Options struct {
 	Metrics *telemetry.Tree
 	// Kubernetes makes a namer of the io.l5d.k8s family for a prefix; nil where there is no cluster.
 	Kubernetes func(prefix dtab.Path) *k8s.Namer
+	// Node is the node this process runs on, as Kubernetes names it; "" where there is no cluster.
+	Node string
 	// Policy is asked before an address is dialled that no discovery told of; nil allows all.
 	Policy func(netip.AddrPort) error
 	// LogLevel is called with the level a Mesh asks for.
@@ -51,6 +53,8 @@ type App struct {
 	discovered, guarded *transport.Pools
 	resolver            *dns.Resolver
 	namers              *namers
+	transformers        *transformers
+	hops                *hops
 	health              *health
 	// drainTimeout is how long what left the configuration may finish its requests; shorter in tests.
 	drainTimeout time.Duration
@@ -77,7 +81,9 @@ func New(o Options) *App {
 		quit: make(chan struct{}), drainTimeout: drainTimeout,
 	}
 	observe(o.Metrics.Scope("dns"), a.resolver)
-	a.namers = newNamers(a.resolver, o.Kubernetes)
+	a.transformers = newTransformers(o.Kubernetes, o.Node)
+	a.namers = newNamers(a.resolver, o.Kubernetes, a.transformers)
+	a.hops = newHops(a.discovered)
 	a.health = newHealth(a)
 	return a
 }
@@ -91,6 +97,10 @@ func (a *App) Apply(ctx context.Context, cfg *config.Config) error {
 		return errEnded
 	}
 	mounts, err := a.namers.mounts(cfg.Mesh.Spec.Namers)
+	if err != nil {
+		return err
+	}
+	changes, err := a.transformers.routers(cfg)
 	if err != nil {
 		return err
 	}
@@ -114,9 +124,11 @@ func (a *App) Apply(ctx context.Context, cfg *config.Config) error {
 	a.routers = routers
 	a.mu.Unlock()
 
+	discovered := discoveries(cfg.Mesh.Spec.Namers)
 	for i := range cfg.Routers {
 		rc := &cfg.Routers[i]
-		routers[rc.Name].set(rc, mounts)
+		routers[rc.Name].discoveries.Store(&discovered)
+		routers[rc.Name].set(rc, mounts, changes[i])
 		for _, s := range rc.Servers {
 			addr := netip.MustParseAddrPort(s.Addr)
 			if l := opened[addr]; l != nil {
@@ -136,6 +148,7 @@ func (a *App) Apply(ctx context.Context, cfg *config.Config) error {
 	}
 	a.health.follow(cfg, routers)
 	a.namers.keep(cfg.Mesh.Spec.Namers)
+	a.transformers.keep(cfg)
 	if a.options.LogLevel != nil {
 		a.options.LogLevel(cfg.Mesh.Spec.Proxy.LogLevel)
 	}
@@ -227,6 +240,7 @@ func (a *App) Shutdown(ctx context.Context) error {
 		r.close()
 	}
 	a.namers.close()
+	a.transformers.close()
 	a.resolver.Close()
 	a.discovered.Close()
 	a.guarded.Close()

@@ -13,6 +13,7 @@ import (
 	"github.com/fairlead/fairlead/proxy/config"
 	"github.com/fairlead/fairlead/proxy/dtab"
 	"github.com/fairlead/fairlead/proxy/naming"
+	"github.com/fairlead/fairlead/proxy/naming/transformer"
 	"github.com/fairlead/fairlead/proxy/naming/utility"
 	"github.com/fairlead/fairlead/proxy/route"
 )
@@ -196,8 +197,8 @@ func (a *App) Health() v1alpha1.MeshProxyStatus {
 	}
 	for _, r := range a.snapshotRouters() {
 		for _, c := range r.routes.Clients() {
-			if c.InUse {
-				merge(balancers, v1alpha1.ProxyBalancer{Client: c.ID, Endpoints: int32(len(c.Endpoints)), Available: int32(c.Available)})
+			if name, ok := reported(c.ID); c.InUse && ok {
+				merge(balancers, v1alpha1.ProxyBalancer{Client: name, Endpoints: int32(len(c.Endpoints)), Available: int32(c.Available)})
 			}
 		}
 	}
@@ -266,10 +267,21 @@ func (h *health) report(d *destination, balancers map[string]v1alpha1.ProxyBalan
 	return out
 }
 
+// reported returns the name by which a client is reported: that of the service, whatever transformers it went through. Clients that
+// see a part of the endpoints alone are none of a report's: what is missing there is not lost.
+func reported(client string) (name string, ok bool) {
+	id, err := dtab.ParsePath(client)
+	if err != nil || transformer.Narrows(id) {
+		return "", false
+	}
+	return id.Untransformed().String(), true
+}
+
+// addBound counts the endpoints that a bound name has, also where the router keeps a part of them.
 func addBound(out *v1alpha1.ProxyDestination, t *naming.Tree, balancers map[string]v1alpha1.ProxyBalancer) {
 	if t.Bound != nil && t.Bound.Status == 0 {
-		addrs, _, _ := t.Bound.Addrs.Load()
-		b := v1alpha1.ProxyBalancer{Client: t.Bound.ID.String(), Endpoints: int32(len(addrs.Endpoints))}
+		addrs, _, _ := naming.Whole(t.Bound.Addrs).Load()
+		b := v1alpha1.ProxyBalancer{Client: t.Bound.ID.Untransformed().String(), Endpoints: int32(len(addrs.Endpoints))}
 		for i := range addrs.Endpoints {
 			if addrs.Endpoints[i].Serving {
 				b.Available++

@@ -24,12 +24,14 @@ type namers struct {
 	resolver   *dns.Resolver
 	kubernetes func(prefix dtab.Path) *k8s.Namer
 	utility    []naming.Mount
-	made       map[string]naming.Namer
+	// transformers makes those of a namer.
+	transformers *transformers
+	made         map[string]naming.Namer
 }
 
-func newNamers(resolver *dns.Resolver, kubernetes func(dtab.Path) *k8s.Namer) *namers {
+func newNamers(resolver *dns.Resolver, kubernetes func(dtab.Path) *k8s.Namer, ts *transformers) *namers {
 	return &namers{
-		resolver: resolver, kubernetes: kubernetes,
+		resolver: resolver, kubernetes: kubernetes, transformers: ts,
 		utility: utility.Mounts(resolver),
 		made:    make(map[string]naming.Namer),
 	}
@@ -45,8 +47,9 @@ func observe(s telemetry.Scope, r *dns.Resolver) {
 	}
 }
 
-// namerKey tells namers apart.
+// namerKey tells namers apart by all but their transformers, which are no part of them.
 func namerKey(spec v1alpha1.Namer) string {
+	spec.Transformers = nil
 	data, _ := json.Marshal(spec) // plain strings always have a JSON form
 	return string(data)
 }
@@ -67,7 +70,13 @@ func (n *namers) mounts(list []v1alpha1.Namer) ([]naming.Mount, error) {
 			}
 			n.made[key] = namer
 		}
-		mounts = append(mounts, naming.Mount{Prefix: prefix, Namer: namer, Address: spec.Kind == v1alpha1.KindNamerDNSSRV})
+		changes, err := n.transformers.list(spec.Transformers)
+		if err != nil {
+			return nil, fmt.Errorf("spec.namers[%d].transformers%w", i, err)
+		}
+		mounts = append(mounts, naming.Mount{
+			Prefix: prefix, Namer: namer, Address: spec.Kind == v1alpha1.KindNamerDNSSRV, Transformers: changes,
+		})
 	}
 	return mounts, nil
 }

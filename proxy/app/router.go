@@ -12,6 +12,7 @@ import (
 	"github.com/fairlead/fairlead/proxy/identify"
 	"github.com/fairlead/fairlead/proxy/naming"
 	"github.com/fairlead/fairlead/proxy/naming/dns"
+	"github.com/fairlead/fairlead/proxy/naming/transformer"
 	"github.com/fairlead/fairlead/proxy/protocol/http1"
 	"github.com/fairlead/fairlead/proxy/route"
 	"github.com/fairlead/fairlead/proxy/telemetry"
@@ -36,6 +37,9 @@ type router struct {
 	scope  telemetry.Scope
 	routes *route.Router
 	ids    atomic.Pointer[identifiers]
+	// isLocal says that other proxies send requests here whose endpoint they chose, discoveries which names those may have.
+	isLocal     atomic.Bool
+	discoveries atomic.Pointer[[]dtab.Path]
 }
 
 // identifiers are an immutable set of identifiers. generation keeps names made by other sets apart.
@@ -50,35 +54,32 @@ func (a *App) newRouter(name string) *router {
 	scope := a.options.Metrics.Scope("rt", name)
 	r := &router{name: name, scope: scope}
 	r.routes = route.New(route.Options{
-		Scope: scope,
+		Scope: scope, Node: a.options.Node,
 		NewConns: func(id dtab.Path, e naming.Endpoint) any {
-			addr := e.Addr
-			if e.Via.IsValid() {
-				addr = e.Via
-			}
+			pools := a.guarded
 			if a.isDiscovered(id) && !isResolved(e) {
-				return a.discovered.New(addr)
+				pools = a.discovered
 			}
-			return a.guarded.New(addr)
+			return &transport.Way{Direct: pools.New(e.Addr), Hop: a.hops.acquire(e.Hop)}
 		},
-		CloseConns: func(conns any) { conns.(*transport.Pool).Close() },
+		CloseConns: func(conns any) {
+			w := conns.(*transport.Way)
+			w.Direct.Close()
+			a.hops.release(w.Hop)
+		},
 	})
 	return r
 }
 
 // isDiscovered reports whether the endpoints of a bound name come from the cluster's own API: they may be dialled wherever they are.
+// Addresses that a transformer made are not.
 func (a *App) isDiscovered(id dtab.Path) bool {
+	if transformer.Invents(id) {
+		return false
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for _, n := range a.config.Mesh.Spec.Namers {
-		if !n.NeedsCluster() {
-			continue
-		}
-		if prefix, err := dtab.ParsePath("/#" + n.Prefix); err == nil && id.HasPrefix(prefix) {
-			return true
-		}
-	}
-	return false
+	return under(id.Untransformed(), discoveries(a.config.Mesh.Spec.Namers))
 }
 
 // isResolved reports whether the address came from a name server: that of a load balancer may.
@@ -88,7 +89,8 @@ func isResolved(e naming.Endpoint) bool {
 }
 
 // set makes rc what the router follows. When it returns, no request that begins follows the old rules.
-func (r *router) set(rc *config.Router, mounts []naming.Mount) {
+func (r *router) set(rc *config.Router, mounts []naming.Mount, changes []*naming.Transformer) {
+	r.isLocal.Store(rc.IsLocal())
 	old := r.ids.Load()
 	if old == nil || !sameIdentifiers(old, rc) {
 		next := &identifiers{set: identify.New(rc.Identifiers, rc.DstPrefix), config: rc.Identifiers, prefix: rc.DstPrefix}
@@ -103,7 +105,7 @@ func (r *router) set(rc *config.Router, mounts []naming.Mount) {
 			mounts[i].Address = false
 		}
 	}
-	r.routes.Set(rc, mounts, settleTimeout)
+	r.routes.Set(rc, mounts, settleTimeout, changes...)
 }
 
 func sameIdentifiers(old *identifiers, rc *config.Router) bool {
@@ -133,6 +135,13 @@ func (r *router) closeAfter(d time.Duration, quit <-chan struct{}) {
 
 // Route implements http1.Router.
 func (r *router) Route(shard uint32, req *http1.Request) (http1.Target, *http1.Failure) {
+	if r.isLocal.Load() {
+		if name, failure := r.chosen(shard, req); failure != nil {
+			return nil, failure
+		} else if name != nil {
+			return chosenLeaf(name)
+		}
+	}
 	ids := r.ids.Load()
 	var buffer [keyBufferBytes]byte
 	key, match, err := ids.set.AppendKey(buffer[:keyHead], req)
@@ -141,7 +150,7 @@ func (r *router) Route(shard uint32, req *http1.Request) (http1.Target, *http1.F
 	}
 	key[0], key[1] = byte(match.Index), ids.generation
 	named := len(key)
-	if req.HeaderValue(headerDtab) != nil || req.HeaderValue(headerContextDtab) != nil {
+	if isOverridden(req) {
 		var failure *http1.Failure
 		if key, failure = appendOverrides(key, req); failure != nil {
 			return nil, failure

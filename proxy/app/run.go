@@ -140,6 +140,7 @@ func (p *proxy) assemble() error {
 	}
 	o.Policy = policy
 	o.Kubernetes = p.store.Namer
+	o.Node = c.Pod.Node
 	p.app = New(o)
 	p.source, err = control.NewCluster(control.ClusterOptions{
 		REST: rest, Namespace: namespace, Mesh: name, MeshUID: c.MeshUID, ConfigDir: p.options.Config, SnapshotDir: c.SnapshotDir,

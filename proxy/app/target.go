@@ -8,7 +8,10 @@ import (
 )
 
 // Pick implements http1.Target.
-func (t *target) Pick(shard uint32, tried []*balance.Node) (*balance.Node, error) {
+func (t *target) Pick(shard uint32, req *http1.Request, tried []*balance.Node) (*balance.Node, error) {
+	if l := t.leaf(); l.IsChosen() {
+		return l.PickChosen(shard, req.HeaderValue(http1.HeaderEndpoint), tried)
+	}
 	return t.leaf().Pick(shard, tried)
 }
 
@@ -24,4 +27,12 @@ func (t *target) Timeouts() (total, attempt time.Duration) { return t.leaf().Tim
 // Finish implements http1.Target.
 func (t *target) Finish(shard uint32, o *http1.Outcome) {
 	t.leaf().Record(shard, o.Class, o.Reason, time.Duration(o.LatencyNs()), o.ConnectRetries+o.Resends)
+	if o.Hop != http1.HopNone {
+		t.leaf().RecordHop(shard, o.Hop == http1.HopTaken, o.HopFailures, o.HopResends)
+	}
+}
+
+// isOverridden reports whether the request brought rules of its own.
+func isOverridden(req *http1.Request) bool {
+	return req.HeaderValue(headerDtab) != nil || req.HeaderValue(headerContextDtab) != nil
 }

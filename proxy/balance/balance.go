@@ -20,7 +20,7 @@ var ErrTried = errors.New("every endpoint was tried")
 // Balancer picks the endpoint of each request. Pick may be called from any goroutine, never blocks and works on an immutable
 // snapshot. All other methods are called from one goroutine.
 type Balancer interface {
-	// Update replaces the set of endpoints. The node of an endpoint that stays (same Addr and Via) is kept with all its state.
+	// Update replaces the set of endpoints. The node of an endpoint that stays (same Addr and Hop) is kept with all its state.
 	Update(endpoints []naming.Endpoint)
 	// Pick returns a node that is not among tried and counts one pending request on it; the caller owes one Done.
 	Pick(shard uint32, tried []*Node) (*Node, error)

@@ -3,11 +3,13 @@ package config_test
 import (
 	"fmt"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/proxy/config"
@@ -51,6 +53,17 @@ func TestAcceptMeshDefaults(t *testing.T) {
 			out.Identifiers[0].Normalize != "KubernetesHost" || out.Servers[0].MaxConnections != 10000 {
 			t.Errorf("router: %+v", out)
 		}
+		for i, want := range [][]v1alpha1.Transformer{
+			{{Kind: "io.l5d.k8s.daemonset", Namespace: "fairlead", Service: "demo-proxy", Port: &intstr.IntOrString{Type: intstr.String, StrVal: "incoming"}}},
+			{{Kind: "io.l5d.k8s.localnode", Fallback: true}},
+		} {
+			if c.env == config.Standalone {
+				want = nil
+			}
+			if got := m.Routers[i]; !reflect.DeepEqual(got.Transformers, want) || got.IsLocal() != (i == 1 && want != nil) {
+				t.Errorf("env %d: transformers of %s: %+v", c.env, got.Name, got.Transformers)
+			}
+		}
 		if len(m.Object.Spec.Routers) != 0 {
 			t.Error("the object to keep has defaults in it")
 		}
@@ -59,6 +72,7 @@ func TestAcceptMeshDefaults(t *testing.T) {
 
 func TestAcceptMeshRefuses(t *testing.T) {
 	router := func(rest string) string { return "  routers:\n  - {name: r, servers: [{port: 4140}], " + rest + "}" }
+	transformers := func(list string) string { return router("interpreter: {transformers: [" + list + "]}") }
 	for _, c := range []struct {
 		name, spec string
 		env        config.Environment
@@ -77,6 +91,36 @@ func TestAcceptMeshRefuses(t *testing.T) {
 			"spec.dtabs.namespaces[0].prefixes[0]:1:1: expected '/', found 's'"},
 		{"key of another kind", "  namers: [{kind: io.l5d.k8s, rootDir: /disco}]", config.Cluster,
 			"spec.namers[0].rootDir: key rootDir does not belong to kind io.l5d.k8s"},
+		{"transformer of another kind's key", transformers("{kind: io.l5d.localhost, fallback: true}"), config.Cluster,
+			"spec.routers[0].interpreter.transformers[0].fallback: key fallback does not belong to kind io.l5d.localhost"},
+		{"transformer without its key", "  namers: [{kind: io.l5d.k8s, transformers: [{kind: io.l5d.specificHost}]}]", config.Cluster,
+			"spec.namers[0].transformers[0].host: required for kind io.l5d.specificHost"},
+		{"transformer to a name", transformers("{kind: io.l5d.specificHost, host: web}"), config.Cluster,
+			`spec.routers[0].interpreter.transformers[0].host: expected an IP address, found "web"`},
+		{"transformer to a port by name", transformers("{kind: io.l5d.port, port: http}"), config.Cluster,
+			`spec.routers[0].interpreter.transformers[0].port: expected an integer from 1 to 65535, found the string "http"`},
+		{"transformer to no port", transformers("{kind: io.l5d.k8s.daemonset, port: 65536}"), config.Cluster,
+			"spec.routers[0].interpreter.transformers[0].port: expected an integer from 1 to 65535, found 65536"},
+		{"transformer to no port's name", transformers("{kind: io.l5d.k8s.daemonset, port: In}"), config.Cluster,
+			`spec.routers[0].interpreter.transformers[0].port: expected the name or the number of a port, found "In"`},
+		{"transformer to no Service", transformers("{kind: io.l5d.k8s.daemonset, service: a.b}"), config.Cluster,
+			`spec.routers[0].interpreter.transformers[0].service: expected a DNS label (small letters, digits and '-'), found "a.b"`},
+		{"transformer into the dtab", transformers("{kind: io.l5d.const, path: /svc/web}"), config.Cluster,
+			`spec.routers[0].interpreter.transformers[0].path: expected a name of a namer (/$/... or /#/...), found "/svc/web"`},
+		{"transformer to no path", transformers("{kind: io.l5d.replace, path: web}"), config.Cluster,
+			"spec.routers[0].interpreter.transformers[0].path:1:1: expected '/', found 'w'"},
+		{"hops standalone", transformers("{kind: io.l5d.k8s.daemonset}"), config.Standalone,
+			"spec.routers[0].interpreter.transformers[0].kind: io.l5d.k8s.daemonset needs a cluster"},
+		{"local nodes standalone", transformers("{kind: io.l5d.k8s.localnode}"), config.Standalone,
+			"spec.routers[0].interpreter.transformers[0].kind: io.l5d.k8s.localnode needs a cluster"},
+		{"a hop to itself", transformers("{kind: io.l5d.k8s.daemonset, port: r}"), config.Cluster,
+			`spec.routers[0].interpreter.transformers: router "r" sends requests by way of the proxies of this mesh to itself: a loop`},
+		{"a hop to itself by number", transformers("{kind: io.l5d.k8s.daemonset, namespace: fairlead, service: demo-proxy, port: 4140}"), config.Cluster,
+			`spec.routers[0].interpreter.transformers: router "r" sends requests by way of the proxies of this mesh to itself: a loop`},
+		{"hops in a circle", "  routers:\n  - {name: a, servers: [{port: 1}], interpreter: {transformers: [{kind: io.l5d.k8s.daemonset, port: b-2}]}}\n" +
+			"  - {name: b, servers: [{port: 2}, {port: 3}], interpreter: {transformers: [{kind: io.l5d.k8s.daemonset, port: a}]}}", config.Cluster,
+			`spec.routers[0].interpreter.transformers: router "a" sends requests by way of the proxies of this mesh to itself: a loop` + "\n" +
+				`spec.routers[1].interpreter.transformers: router "b" sends requests by way of the proxies of this mesh to itself: a loop`},
 		{"exact of another kind", "  namers: [{kind: io.l5d.fs, rootDir: /disco, exact: true}]", config.Cluster,
 			"spec.namers[0].exact: key exact does not belong to kind io.l5d.fs"},
 		{"fs without rootDir", "  namers: [{kind: io.l5d.fs}]", config.Cluster, "spec.namers[0].rootDir: required for kind io.l5d.fs"},

@@ -120,6 +120,7 @@ func TestServiceForAndClientFor(t *testing.T) {
     clients:
     - {prefix: /, loadBalancer: {kind: p2c}, requestAttemptTimeoutMs: 10}
     - {prefix: "/#/io.l5d.k8s/*/http/web", requestAttemptTimeoutMs: 20}
+    - {prefix: "/%/io.l5d.port/4141", requestAttemptTimeoutMs: 30}
 `, config.Cluster)
 	if err != nil {
 		t.Fatal(err)
@@ -135,6 +136,9 @@ func TestServiceForAndClientFor(t *testing.T) {
 	}
 	for id, want := range map[string]time.Duration{
 		"/#/io.l5d.k8s/prod/http/web": 20 * time.Millisecond, "/$/inet/a/1": 10 * time.Millisecond,
+		"/%/io.l5d.k8s.daemonset/fairlead/incoming/demo-proxy/#/io.l5d.k8s/prod/http/web": 20 * time.Millisecond,
+		"/%/io.l5d.port/4141/%/io.l5d.localhost/#/io.l5d.k8s/prod/http/web":               30 * time.Millisecond,
+		"/%/io.l5d.localhost/$/inet/a/1":                                                  10 * time.Millisecond,
 	} {
 		path, _ := dtab.ParsePath(id)
 		if got := r.ClientFor(path); got.AttemptTimeout != want || got.LoadBalancer != "p2c" {

@@ -4,6 +4,7 @@
 package config
 
 import (
+	"slices"
 	"time"
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
@@ -56,7 +57,9 @@ type Router struct {
 	DstPrefix   dtab.Path
 	Identifiers []Identifier
 	// Dtab holds the base rules in Mesh.Routers, and the base rules followed by those of the Dtabs in Config.Routers.
-	Dtab           dtab.Dtab
+	Dtab dtab.Dtab
+	// Transformers are those of the interpreter, with every default resolved. They must not be changed.
+	Transformers   []v1alpha1.Transformer
 	MaxCallDepth   int
 	BindingTimeout time.Duration
 	MaxHeaderBytes int
@@ -65,6 +68,11 @@ type Router struct {
 	AllowAddressOverrides bool
 	Services              []Service
 	Clients               []Client
+}
+
+// IsLocal reports whether the router serves the endpoints of its own node: it takes requests from the mesh's other proxies.
+func (r *Router) IsLocal() bool {
+	return slices.ContainsFunc(r.Transformers, func(t v1alpha1.Transformer) bool { return t.Kind == v1alpha1.KindTransformerLocalNode })
 }
 
 // Server is one listener: an address and its limits.

@@ -17,12 +17,18 @@ func (r *Router) ServiceFor(name dtab.Path) Service {
 	return out
 }
 
-// ClientFor returns what the router's clients say about a bound name, in the way of ServiceFor.
+// ClientFor returns what the router's clients say about a bound name, in the way of ServiceFor. A prefix is that of the whole name as in
+// Linkerd, or, where it does not begin with /%, also that of the name without what transformers put before it.
 func (r *Router) ClientFor(id dtab.Path) Client {
 	var out Client
+	bare := id.Untransformed()
 	for i := range r.Clients {
 		c := &r.Clients[i]
-		if _, ok := c.Prefix.Matches(id); !ok {
+		_, ok := c.Prefix.Matches(id)
+		if !ok {
+			_, ok = c.Prefix.Matches(bare)
+		}
+		if !ok {
 			continue
 		}
 		out.Prefix = c.Prefix

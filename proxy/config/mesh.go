@@ -26,10 +26,12 @@ func AcceptMesh(m *v1alpha1.Mesh, env Environment) (*Mesh, *Error) {
 	checkNamers(&ps, m.Spec.Namers, env)
 	for i := range m.Spec.Routers {
 		checkIdentifiers(&ps, fmt.Sprintf("spec.routers[%d].identifiers", i), m.Spec.Routers[i].Identifiers)
+		checkTransformers(&ps, fmt.Sprintf("spec.routers[%d].interpreter.transformers", i), m.Spec.Routers[i].Interpreter.Transformers, env)
 	}
 
-	spec := resolve(&m.Spec, env)
+	spec := resolve(m, env)
 	checkAddresses(&ps, spec)
+	checkLoops(&ps, m, spec)
 	out := &Mesh{
 		Namespace: m.Namespace, Name: m.Name, UID: string(m.UID), Generation: m.Generation,
 		Object: &v1alpha1.Mesh{TypeMeta: typeMeta(kindMesh), ObjectMeta: identityOf(&m.ObjectMeta).objectMeta(), Spec: m.Spec},
@@ -49,13 +51,19 @@ func AcceptMesh(m *v1alpha1.Mesh, env Environment) (*Mesh, *Error) {
 }
 
 // resolve sets every default.
-func resolve(given *v1alpha1.MeshSpec, env Environment) *v1alpha1.MeshSpec {
-	spec := given.WithDefaults()
+func resolve(m *v1alpha1.Mesh, env Environment) *v1alpha1.MeshSpec {
+	spec := m.Spec.WithDefaults()
+	spec.ResolveTransformers(m.Namespace, m.Name)
 	anyAddress := "0.0.0.0"
 	if env == Standalone {
 		anyAddress = "127.0.0.1"
-		if len(given.Namers) == 0 {
+		if len(m.Spec.Namers) == 0 {
 			spec.Namers = nil // the default ones need a cluster
+		}
+		for i := range spec.Routers {
+			if len(m.Spec.Routers) == 0 {
+				spec.Routers[i].Interpreter.Transformers = nil // so do these
+			}
 		}
 	}
 	setIP := func(ip *string) {
@@ -80,6 +88,7 @@ func compileRouter(ps *problems, field string, r *v1alpha1.Router) Router {
 		MaxHeaderBytes: int(r.MaxHeadersKB) << 10, MaxInitialLine: int(r.MaxInitialLineKB) << 10,
 		AllowAddressOverrides: r.AllowAddressOverrides,
 		Dtab:                  parseDentries(ps, field+".dtab", r.Dtab, ""),
+		Transformers:          r.Interpreter.Transformers,
 	}
 	for _, s := range r.Servers {
 		if addr, err := parseAddr(s.IP, s.Port); err == nil {

@@ -28,6 +28,7 @@ func checkNamers(ps *problems, namers []v1alpha1.Namer, env Environment) {
 		n := &namers[i]
 		field := fmt.Sprintf("spec.namers[%d]", i)
 		checkNamerKeys(ps, field, n)
+		checkTransformers(ps, field+".transformers", n.Transformers, env)
 		if n.Prefix != "" && len(n.Prefix) <= MaxPrefixBytes {
 			if path, err := dtab.ParsePath(n.Prefix); err != nil {
 				ps.add(grammarProblem(field+".prefix", err))

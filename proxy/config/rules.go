@@ -38,7 +38,7 @@ func ruleOf(typ, field string) rule {
 	switch typ {
 	case "Namer":
 		return namerRule(field)
-	case "MeshSpec", "ProxySpec", "AdminSpec", "DtabPolicy", "DtabNamespace", "Telemeter":
+	case "MeshSpec", "ProxySpec", "AdminSpec", "DtabPolicy", "DtabNamespace", "Telemeter", "Transformer":
 		return meshRule(typ + "." + field)
 	case "Router":
 		return routerRule(field)
@@ -76,6 +76,8 @@ func ruleOf(typ, field string) rule {
 		return rule{enum: []string{"None", "KubernetesHost"}}
 	case "Interpreter.kind":
 		return rule{enum: []string{"default"}}
+	case "Interpreter.transformers":
+		return rule{maxItems: 8}
 	case "LoadBalancer.kind":
 		return rule{required: true, enum: []string{"p2c"}}
 	case "Service.totalTimeoutMs", "Client.requestAttemptTimeoutMs":
@@ -124,6 +126,8 @@ func namerRule(field string) rule {
 		return rule{maxLen: 256}
 	case "refreshIntervalSeconds":
 		return rule{min: 1, max: 86400}
+	case "transformers":
+		return rule{maxItems: 8}
 	case "dnsHosts":
 		return rule{maxItems: 8, items: &rule{minLen: 1, maxLen: 261}}
 	}
@@ -160,6 +164,14 @@ func meshRule(field string) rule {
 		return rule{maxLen: 45}
 	case "AdminSpec.port":
 		return rule{min: 1, max: 65535}
+	case "Transformer.kind":
+		return rule{required: true, enum: transformerKinds()}
+	case "Transformer.host":
+		return rule{maxLen: 45}
+	case "Transformer.path":
+		return rule{maxLen: 4096}
+	case "Transformer.namespace", "Transformer.service":
+		return rule{maxLen: 63}
 	case "Telemeter.kind":
 		return rule{required: true, enum: []string{"io.l5d.prometheus"}}
 	case "DtabPolicy.from":

@@ -167,7 +167,7 @@ func collect(found *[]breakage, schema map[string]any, at []any, value any) {
 			add(rule+" by far", limit.(float64)-7, false)
 		case "enum":
 			add(rule, "bogus", false)
-			add(rule+" and empty", "", last != "kind" || slices.Contains(at, any("interpreter")))
+			add(rule+" and empty", "", last != "kind" || at[len(at)-2] == any("interpreter"))
 		case "pattern":
 			add(rule, "-", false)
 		case "maxItems":
@@ -205,7 +205,7 @@ func collect(found *[]breakage, schema map[string]any, at []any, value any) {
 		case "properties":
 			for _, key := range slices.Sorted(maps.Keys(limit.(map[string]any))) {
 				child := value.(map[string]any)[key]
-				if child == nil && (slices.Contains(at, any("namers")) || slices.Contains(at, any("identifiers"))) {
+				if child == nil && slices.ContainsFunc([]any{"namers", "identifiers", "transformers"}, func(list any) bool { return slices.Contains(at, list) }) {
 					continue // a key of another kind: that item has it
 				}
 				collect(found, limit.(map[string]any)[key].(map[string]any), append(slices.Clone(at), key), child)

@@ -109,3 +109,29 @@ func (p Path) Append(elems ...string) Path {
 	q := make(Path, 0, len(p)+len(elems))
 	return append(append(q, p...), elems...)
 }
+
+// Untransformed returns the part of a bound name behind the prefixes that transformers put before it (/%/<kind>/<params>, any
+// number of them), or the whole of a name that has none. Names of namers begin with # or $, which no parameter is.
+func (p Path) Untransformed() Path {
+	if len(p) == 0 || p[0] != "%" {
+		return p
+	}
+	for i, e := range p {
+		if e == "#" || e == "$" {
+			return p[i:]
+		}
+	}
+	return p
+}
+
+// Transformers returns the kinds of the transformers that a bound name went through, the last of them first.
+func (p Path) Transformers() []string {
+	var kinds []string
+	front := p[:len(p)-len(p.Untransformed())]
+	for i := 0; i+1 < len(front); i++ {
+		if front[i] == "%" {
+			kinds = append(kinds, front[i+1])
+		}
+	}
+	return kinds
+}

@@ -2,6 +2,7 @@ package dtab
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -131,6 +132,25 @@ func TestPathElementLimit(t *testing.T) {
 		var e *Error
 		if err := parse(longest + "/b"); !errors.As(err, &e) || e.Limit != "MaxPathElements" || e.Offset != len(longest)+1 {
 			t.Errorf("%s: one element too many: %v", name, err)
+		}
+	}
+}
+
+func TestUntransformed(t *testing.T) {
+	for text, want := range map[string]string{
+		"/":                                 "/ []",
+		"/#/io.l5d.fs/web":                  "/#/io.l5d.fs/web []",
+		"/%/io.l5d.port/80/#/io.l5d.fs/web": "/#/io.l5d.fs/web [io.l5d.port]",
+		"/%/io.l5d.localhost/%/io.l5d.k8s.daemonset/a/b/c/$/inet/h/80": "/$/inet/h/80 [io.l5d.localhost io.l5d.k8s.daemonset]",
+		"/%/io.l5d.localhost": "/%/io.l5d.localhost []",
+		"/svc/%/#/a":          "/svc/%/#/a []",
+	} {
+		p, err := ParsePath(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprint(p.Untransformed(), " ", p.Transformers()); got != want {
+			t.Errorf("%s: %s, want %s", text, got, want)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package naming
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/fairlead/fairlead/proxy/dtab"
 )
@@ -73,6 +74,8 @@ type origin struct {
 	source dtab.Source
 	path   dtab.Path
 	local  bool
+	// then holds the transformers that a bound name goes through after those of its namer.
+	then transformers
 }
 
 // evaluation is one pass over the rules for one name. deps keeps what the namers answered over passes.
@@ -89,7 +92,13 @@ type evaluation struct {
 // run delegates the path. Rules that exceed MaxLookups anywhere are an error as a whole: a union would otherwise spread its requests
 // over whatever was reached in time.
 func (e *evaluation) run(p dtab.Path) outcome {
-	out := e.bind(p, 0, origin{})
+	from := origin{then: e.rules.transformers}
+	var out outcome
+	if t, rest := from.then.constant(); t != nil {
+		out = e.replace(t, rest, 0, from)
+	} else {
+		out = e.bind(p, 0, from)
+	}
 	if e.lookups > MaxLookups || e.asked > MaxLookups {
 		return outcome{verdict: broken, err: &RuleError{p, ErrMaxLookups}}
 	}
@@ -141,6 +150,9 @@ func (e *evaluation) ask(m *Mount, p dtab.Path, depth int, from origin) outcome 
 	if e.asked++; e.asked > MaxLookups {
 		return outcome{verdict: broken, err: &RuleError{p, ErrMaxLookups}}
 	}
+	if t, rest := transformers(m.Transformers).constant(); t != nil {
+		return e.replace(t, append(rest[:len(rest):len(rest)], from.then...), depth, from)
+	}
 	tree, state, err := e.deps.lookup(m, p)
 	switch {
 	case state == Pending:
@@ -152,7 +164,7 @@ func (e *evaluation) ask(m *Mount, p dtab.Path, depth int, from origin) outcome 
 		}
 		return outcome{verdict: broken, err: err}
 	}
-	return e.answered(tree, depth, from)
+	return e.answered(tree, m, depth, from)
 }
 
 // isUnset reports whether a namer never gave an answer: the zero Tree is a leaf of nothing.
@@ -180,26 +192,26 @@ func (e *evaluation) rewritten(t dtab.Tree, p dtab.Path, depth int, from origin)
 func (from origin) by(leaf dtab.Tree, p dtab.Path) origin {
 	object := leaf.Source.Object
 	carried := len(p) > 0 && len(leaf.Path) > 0 && leaf.Path[len(leaf.Path)-1] == p[len(p)-1]
-	next := origin{source: from.source, path: from.path, local: object == LocalObject || from.local && carried}
+	next := origin{source: from.source, path: from.path, local: object == LocalObject || from.local && carried, then: from.then}
 	if object != "" || from.source.Object == "" {
 		next.source, next.path = leaf.Source, leaf.Path
 	}
 	return next
 }
 
-// answered evaluates a tree that a namer gave.
-func (e *evaluation) answered(t Tree, depth int, from origin) outcome {
+// answered evaluates a tree that the namer of m gave.
+func (e *evaluation) answered(t Tree, m *Mount, depth int, from origin) outcome {
 	switch t.Kind {
 	case dtab.Leaf:
 		if t.Bound != nil {
-			return outcome{verdict: bound, tree: Tree{Kind: dtab.Leaf, Bound: t.Bound, Source: from.source, Path: from.path}}
+			return e.transform(t.Bound, slices.Concat(m.Transformers, from.then), depth, from)
 		}
 		return e.bind(t.Path, depth+1, from)
 	case dtab.Alt:
-		return alt(len(t.Branches), func(i int) outcome { return e.answered(t.Branches[i].Tree, depth, from) })
+		return alt(len(t.Branches), func(i int) outcome { return e.answered(t.Branches[i].Tree, m, depth, from) })
 	case dtab.Union:
 		return union(len(t.Branches), func(i int) (float64, outcome) {
-			return t.Branches[i].Weight, e.answered(t.Branches[i].Tree, depth, from)
+			return t.Branches[i].Weight, e.answered(t.Branches[i].Tree, m, depth, from)
 		})
 	}
 	return constant(t.Kind)

@@ -17,12 +17,15 @@ type Mount struct {
 	Namer  Namer
 	// Address marks namers that turn any text into an address. Rules that a request brings with it may not lead to them.
 	Address bool
+	// Transformers change, in order, what the namer's names are bound to.
+	Transformers []*Transformer
 }
 
 // rules is what names are evaluated by. It is immutable.
 type rules struct {
-	table  *dtab.Table
-	mounts []Mount
+	table        *dtab.Table
+	mounts       []Mount
+	transformers transformers
 }
 
 // Interpreter binds names by a dtab over namers and keeps every bound name up to date when either changes.
@@ -40,10 +43,10 @@ func NewInterpreter() *Interpreter {
 // Set replaces the dtab and the namers and evaluates every live name anew. When it returns, no name follows the old rules, but
 // for those whose namers have not answered yet, and those whose namers fail and never answered: they keep their last good tree.
 // For the former Set waits at most timeout. A namer that is in both sets must be the same
-// value, and its watches go on.
-func (in *Interpreter) Set(table *dtab.Table, mounts []Mount, timeout time.Duration) {
+// value, and its watches go on. The transformers change every bound name, after those of its namer.
+func (in *Interpreter) Set(table *dtab.Table, mounts []Mount, timeout time.Duration, transformers ...*Transformer) {
 	in.mu.Lock()
-	in.rules = &rules{table: table, mounts: slices.Clone(mounts)}
+	in.rules = &rules{table: table, mounts: slices.Clone(mounts), transformers: transformers}
 	names := make([]*Name, 0, len(in.names))
 	for n := range in.names {
 		names = append(names, n)

@@ -5,6 +5,7 @@ package naming
 
 import (
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/fairlead/fairlead/proxy/dtab"
@@ -86,8 +87,9 @@ type Addrs struct {
 // Endpoint is one address that serves a bound name. Addr is its identity for load, circuit and metrics.
 type Endpoint struct {
 	Addr netip.AddrPort
-	// Via, when valid, is the next hop to dial in place of Addr.
-	Via    netip.AddrPort
+	// Hop, when not nil, is the place of the proxy on the endpoint's node: what is sent to the endpoint goes through it, while there
+	// is one.
+	Hop    *Hop
 	Host   string
 	Node   string
 	Zone   string
@@ -98,3 +100,23 @@ type Endpoint struct {
 	// ReadySince is when the endpoint became ready, or the zero time where that is not known.
 	ReadySince time.Time
 }
+
+// Hop is the place of the proxy on one node. It stays the same while proxies come and go there, so that neither a set of endpoints nor
+// a balancer changes with them. Whoever keeps the table of hops sets it; all others read.
+type Hop struct {
+	// Node is the name of the node.
+	Node string
+	via  atomic.Pointer[netip.AddrPort]
+}
+
+// Via returns the address of the proxy that is ready on the node, or the zero value where there is none. It does not allocate and takes
+// no lock.
+func (h *Hop) Via() netip.AddrPort {
+	if via := h.via.Load(); via != nil {
+		return *via
+	}
+	return netip.AddrPort{}
+}
+
+// Set makes via, which may be the zero value, the address of the node's proxy.
+func (h *Hop) Set(via netip.AddrPort) { h.via.Store(&via) }

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/fairlead/fairlead/proxy/balance"
 	"github.com/fairlead/fairlead/proxy/balance/p2c"
 	"github.com/fairlead/fairlead/proxy/dtab"
 	"github.com/fairlead/fairlead/proxy/naming"
@@ -17,6 +18,7 @@ type client struct {
 	balancer *p2c.Balancer
 	scope    telemetry.Scope
 	metrics  requestMetrics
+	indexed  bool
 
 	// ready is set, and readied closed, once the endpoints were told for the first time.
 	ready   atomic.Bool
@@ -36,6 +38,8 @@ type client struct {
 	closed bool
 
 	updating sync.Mutex // makes updates of the balancer one at a time
+	// index holds the nodes by the text of their address, in a router that is told by others which to take; nil elsewhere.
+	index atomic.Pointer[map[string]*balance.Node]
 }
 
 // acquireClient returns the client of a bound name for one more leaf.
@@ -98,6 +102,7 @@ func (r *Router) newClient(id dtab.Path) *client {
 		CloseConns: r.options.CloseConns,
 	})
 	c.metrics = newRequestMetrics(c.scope)
+	c.indexed = r.settings.Load().router.IsLocal()
 	lb := c.scope.Scope("loadbalancer")
 	lb.GaugeFunc("size", func() float64 { return float64(len(c.balancer.Nodes())) })
 	lb.GaugeFunc("available", func() float64 { return float64(c.balancer.Available()) })
@@ -161,6 +166,9 @@ func (c *client) update(a naming.Addrs, s naming.State, _ error) {
 	c.updating.Lock()
 	defer c.updating.Unlock()
 	c.balancer.Update(a.Endpoints)
+	if c.indexed {
+		c.reindex()
+	}
 	if !c.ready.Swap(true) {
 		close(c.readied)
 	}

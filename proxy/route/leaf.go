@@ -23,6 +23,7 @@ type Leaf struct {
 	headers     []byte
 	total       time.Duration
 	attempt     time.Duration
+	chosen      bool
 	destination *destination
 }
 
@@ -56,6 +57,7 @@ func (n *Name) leaf(t naming.Tree) (*Leaf, *Error) {
 		addrs:   t.Bound.Addrs,
 		total:   cfg.ServiceFor(n.service.path).TotalTimeout,
 		attempt: cfg.ClientFor(t.Bound.ID).AttemptTimeout,
+		chosen:  n.chosen,
 	}
 	l.headers = appendHeader(l.headers, "l5d-dst-service", n.service.path)
 	l.headers = appendHeader(l.headers, "l5d-dst-client", t.Bound.ID)
@@ -116,7 +118,11 @@ func (l *Leaf) ready() bool { return l.client == nil || l.client.ready.Load() }
 
 // Pick returns an endpoint that is not among tried; the caller owes its Done. A leaf with a Status has none.
 func (l *Leaf) Pick(shard uint32, tried []*balance.Node) (*balance.Node, error) {
-	return l.client.balancer.Pick(shard, tried)
+	node, err := l.client.balancer.Pick(shard, tried)
+	if l.client.indexed && err == nil && node.Endpoint.Node != l.router.options.Node {
+		l.router.chosen.remote.Incr(shard)
+	}
+	return node, err
 }
 
 // AppendHeaders appends the l5d-dst-* header lines.
@@ -133,6 +139,34 @@ func (l *Leaf) Record(shard uint32, class classify.Class, reason string, latency
 	}
 	if l.destination != nil {
 		l.destination.requests.Add(1)
+	}
+}
+
+// RecordHop counts how one request came to an endpoint that has a hop: through it, or directly since there was none that worked.
+func (l *Leaf) RecordHop(shard uint32, taken bool, connectFailures, resends int) {
+	h := &l.router.hops
+	if taken {
+		h.taken.Incr(shard)
+	} else {
+		h.missing.Incr(shard)
+	}
+	if connectFailures > 0 {
+		h.connectFailures.Add(shard, uint64(connectFailures))
+	}
+	if resends > 0 {
+		h.resends.Add(shard, uint64(resends))
+	}
+}
+
+// hopStats count the ways by which requests came to endpoints that have a hop.
+type hopStats struct {
+	taken, missing, connectFailures, resends *telemetry.Counter
+}
+
+func newHopStats(s telemetry.Scope) hopStats {
+	return hopStats{
+		taken: s.Counter("taken"), missing: s.Counter("missing"),
+		connectFailures: s.Counter("connect_failures"), resends: s.Counter("resends"),
 	}
 }
 

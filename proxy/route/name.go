@@ -47,7 +47,9 @@ type Name struct {
 	// service and bound are there once started is closed; service is also there in build.
 	service *service
 	// local holds the rules the requests brought with them; they travel on as l5d-ctx-dtab.
-	local   dtab.Dtab
+	local dtab.Dtab
+	// chosen says that another proxy chose where the requests go: a rule of its own leads there, which does not travel on.
+	chosen  bool
 	bound   *naming.Name
 	started chan struct{}
 	// used is when the name was last asked for, in ticks.
@@ -200,7 +202,7 @@ func reasonOf(err error) string {
 func (d *distribution) lost() bool { return d.err != nil }
 
 // isLocal reports whether the requests brought rules of their own.
-func (n *Name) isLocal() bool { return len(n.local) > 0 }
+func (n *Name) isLocal() bool { return n.chosen || len(n.local) > 0 }
 
 func (n *Name) isLost() bool { return n.current.Load().lost() }
 

@@ -46,6 +46,8 @@ type Options struct {
 	// NewConns makes what a balancer's node holds for an endpoint of the bound name; CloseConns ends it.
 	NewConns   func(id dtab.Path, e naming.Endpoint) any
 	CloseConns func(any)
+	// Node is the node this process runs on, or "".
+	Node string
 }
 
 // Router routes the requests of one router of a Mesh.
@@ -60,6 +62,8 @@ type Router struct {
 	// count is the number of names, lost that of those which lead nowhere, local that of those with rules of their own.
 	count, lost, local atomic.Int64
 	stats              stats
+	chosen             chosenStats
+	hops               hopStats
 	// maxNames and so on are the limits, lower in tests.
 	maxNames, maxLost, maxLocal int64
 	maxClients, maxDestinations int
@@ -110,16 +114,18 @@ func New(o Options) *Router {
 	}
 	cache.GaugeFunc("size", func() float64 { return float64(r.count.Load()) })
 	cache.GaugeFunc("overrides", func() float64 { return float64(r.local.Load()) })
+	r.chosen = newChosenStats(o.Scope.Scope("chosen"))
+	r.hops = newHopStats(o.Scope.Scope("hops"))
 	r.settings.Store(&settings{router: &config.Router{}, bindingTimeout: time.Second})
 	go r.sweep()
 	return r
 }
 
 // Set makes the configuration the one that is routed by. When it returns, no request begins that follows the old rules, except
-// where a namer has not answered within timeout.
-func (r *Router) Set(cfg *config.Router, mounts []naming.Mount, timeout time.Duration) {
+// where a namer has not answered within timeout. The transformers are those of the router.
+func (r *Router) Set(cfg *config.Router, mounts []naming.Mount, timeout time.Duration, transformers ...*naming.Transformer) {
 	r.settings.Store(&settings{router: cfg, bindingTimeout: cfg.BindingTimeout})
-	r.interpreter.Set(dtab.Compile(cfg.Dtab), mounts, timeout)
+	r.interpreter.Set(dtab.Compile(cfg.Dtab), mounts, timeout, transformers...)
 }
 
 // Close ends every name and client. The caller has ended its requests before.
@@ -163,26 +169,31 @@ func (r *Router) Lookup(key []byte) *Name {
 }
 
 // Bind keeps the path bound under the key and returns its name. local holds the rules the request brought with it.
+func (r *Router) Bind(key []byte, path dtab.Path, local dtab.Dtab) *Name {
+	return r.bind(&Name{router: r, key: string(key), local: local, path: path}, local)
+}
+
+// bind keeps n bound by the rules and those of local, and returns it, or the name that has its key.
 //
 // Nothing is locked while the namers are asked: a request that comes for the same name in the meantime waits in Choose, and those
 // for other names do not wait at all.
-func (r *Router) Bind(key []byte, path dtab.Path, local dtab.Dtab) *Name {
-	index := r.shardOf(key)
+func (r *Router) bind(n *Name, local dtab.Dtab) *Name {
+	index := r.shardOf([]byte(n.key))
 	shard := &r.names[index]
 	shard.Lock()
-	if n := shard.names[string(key)]; n != nil {
+	if known := shard.names[n.key]; known != nil {
 		shard.Unlock()
-		n.touch()
-		return n
+		known.touch()
+		return known
 	}
-	n := &Name{router: r, key: string(key), local: local, path: path, started: make(chan struct{})}
+	n.started = make(chan struct{})
 	n.current.Store(&distribution{pending: true, replaced: make(chan struct{})})
 	n.used.Store(r.now.Load())
 	shard.names[n.key] = n
 	shard.Unlock()
 	r.stats.misses.Incr(0)
-	n.service = r.acquireService(path)
-	n.bound = r.interpreter.Bind(path, local, n.build)
+	n.service = r.acquireService(n.path)
+	n.bound = r.interpreter.Bind(n.path, local, n.build)
 	if n.isLocal() {
 		r.local.Add(1)
 	}

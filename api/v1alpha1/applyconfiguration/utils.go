@@ -80,6 +80,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.ServiceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Telemeter"):
 		return &apiv1alpha1.TelemeterApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Transformer"):
+		return &apiv1alpha1.TransformerApplyConfiguration{}
 
 	}
 	return nil

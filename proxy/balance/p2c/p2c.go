@@ -29,8 +29,11 @@ type Balancer struct {
 	snapshot atomic.Pointer[snapshot]
 }
 
-// identity is what makes two endpoints the same for load and connections.
-type identity struct{ addr, via netip.AddrPort }
+// identity is what makes two endpoints the same for load and connections. An address that moves to another node is another endpoint.
+type identity struct {
+	addr netip.AddrPort
+	hop  *naming.Hop
+}
 
 // snapshot is what Pick works on. It is immutable.
 type snapshot struct {
@@ -52,7 +55,7 @@ func (b *Balancer) Update(endpoints []naming.Endpoint) {
 	next := make(map[identity]*balance.Node, len(endpoints))
 	s := &snapshot{}
 	for _, e := range endpoints {
-		id := identity{e.Addr, e.Via}
+		id := identity{e.Addr, e.Hop}
 		if next[id] != nil {
 			continue
 		}

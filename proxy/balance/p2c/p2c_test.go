@@ -166,7 +166,7 @@ func TestPickUnderUpdate(t *testing.T) {
 func TestUpdateKnowsEndpointsByAddressAndHop(t *testing.T) {
 	twice, hop := endpoint(1), endpoint(1)
 	twice.Weight = 9
-	hop.Via = netip.MustParseAddrPort("10.0.1.1:4141")
+	hop.Hop = &naming.Hop{Node: "n1"}
 	b, closed := balancer(endpoint(1), twice, hop)
 	if n := len(b.Nodes()); n != 2 || b.Nodes()[0].Endpoint.Weight != 1 {
 		t.Errorf("%d nodes, want 2", n)

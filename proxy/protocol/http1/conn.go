@@ -86,8 +86,15 @@ type exchange struct {
 	held100At   int64
 	wrote       int
 	interims    int
+	// led is the length of the l5d-dst-endpoint line that stands in front with the request line, of ledLine bytes, before it; 0: none
+	// does. front is x.b with the room before it.
+	led, ledLine int
+	front        []byte
 
-	node               *balance.Node
+	node *balance.Node
+	// next is picked already; pool is where the endpoint's connection goes back to.
+	next               *balance.Node
+	pool               *transport.Pool
 	nodeStart          int64
 	tried              []*balance.Node
 	totalAt, attemptAt int64
@@ -131,7 +138,7 @@ func (x *exchange) end() {
 	x.putOut()
 	x.req.reset()
 	x.resp.reset()
-	x.c, x.target, x.node = nil, nil, nil
+	x.c, x.target, x.node, x.pool, x.front = nil, nil, nil, nil, nil
 	x.sent = sink{}
 	x.o = Outcome{}
 	clear(x.tried[:cap(x.tried)])
@@ -173,7 +180,8 @@ func (x *exchange) request() bool {
 	x.tried = x.tried[:0]
 	x.o = Outcome{}
 	x.bodyStarted, x.bodyRunning, x.bodyOK, x.held, x.whole = false, false, false, false, false
-	x.bodyFail, x.bodyBytes, x.interims, x.wrote = nil, 0, 0, 0
+	x.bodyFail, x.bodyBytes, x.interims, x.wrote, x.led = nil, 0, 0, 0, 0
+	x.front, x.next = nil, nil
 	x.bodyStop.Store(false)
 	x.bodyFailed.Store(false)
 	x.req.client = x.c.tc.Remote()

@@ -6,6 +6,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/fairlead/fairlead/proxy/balance"
 	"github.com/fairlead/fairlead/proxy/resilience/classify"
 	"github.com/fairlead/fairlead/proxy/transport"
 )
@@ -37,7 +38,11 @@ func (x *exchange) forward() bool {
 	}
 	x.stopBody()
 	x.dropUpstream()
-	x.nodeDone(transport.Now(), failureClass(fail))
+	class := failureClass(fail)
+	if x.o.Hop == HopTaken && (fail == errUpReset || fail == errUpClosed) {
+		class = classify.Ignored // it was the hop that died
+	}
+	x.nodeDone(transport.Now(), class)
 	consumed := x.whole || x.bodyOK
 	if !consumed && !x.held && !x.bodyStarted {
 		consumed = x.skipBody()
@@ -55,8 +60,8 @@ func failureClass(f *Failure) classify.Class {
 
 // buildRequest writes the head and as much of the body as was read into x.b.
 func (x *exchange) buildRequest() *Failure {
-	x.takeOut(x.req.pos + 4<<10)
-	x.b = x.req.appendTo(x.b, x.s.via[x.req.minor], x.target)
+	x.takeOut(leadRoom + x.req.pos + 4<<10)
+	x.b = x.req.appendTo(x.out.B[leadRoom:leadRoom], x.s.via[x.req.minor], x.target)
 	x.sent = sink{b: x.b, chunked: x.req.framing == framingChunked}
 	x.held = x.req.expect
 	if x.held {
@@ -122,7 +127,7 @@ func (x *exchange) fillBody() *Failure {
 func (x *exchange) send() *Failure {
 	var last *Failure
 	for attempt := range x.limits.ConnectAttempts {
-		node, err := x.target.Pick(x.shard, x.tried)
+		node, err := x.pick()
 		if err != nil {
 			if last != nil {
 				return last
@@ -137,30 +142,41 @@ func (x *exchange) send() *Failure {
 		if _, d := x.target.Timeouts(); d > 0 {
 			x.attemptAt = x.nodeStart + int64(d)
 		}
-		pool, ok := node.Conns.(*transport.Pool)
+		way, ok := node.Conns.(*transport.Way)
 		if !ok {
 			return &Failure{502, ReasonConnectError, "the endpoint has no connection pool"}
 		}
-		c := pool.Get(x.shard, !x.replayable())
-		if c == nil {
-			if c, last = x.dial(pool); last != nil {
-				if last.Reason == ReasonTotalTimeout || last.Reason == ReasonAttemptTimeout {
-					return last
-				}
-				x.nodeDone(transport.Now(), classify.Failure)
-				x.tried = append(x.tried, node)
-				continue
-			}
-		}
-		fail, unsent := x.sendOn(c, pool)
+		fail, unsent := x.sendBy(way, attempt+1 < x.limits.ConnectAttempts)
 		if !unsent {
 			return fail
 		}
 		last = fail
 		x.nodeDone(transport.Now(), classify.Failure)
-		x.tried = append(x.tried, node)
+		if x.next == nil {
+			x.tried = append(x.tried, node)
+		}
 	}
 	return last
+}
+
+// pick returns the next endpoint.
+func (x *exchange) pick() (*balance.Node, error) {
+	if node := x.next; node != nil {
+		x.next = nil
+		return node, nil
+	}
+	return x.target.Pick(x.shard, &x.req, x.tried)
+}
+
+// sendDirect sends to the endpoint itself. unsent means that no connection could be made, so that another endpoint may be tried.
+func (x *exchange) sendDirect(pool *transport.Pool) (fail *Failure, unsent bool) {
+	c := pool.Get(x.shard, !x.replayable())
+	if c == nil {
+		if c, fail = x.dial(pool); fail != nil {
+			return fail, !fail.expired()
+		}
+	}
+	return x.sendOn(c, pool)
 }
 
 // replayable reports whether sending the request twice is harmless and possible.
@@ -169,7 +185,7 @@ func (x *exchange) replayable() bool { return x.whole && x.req.idempotent }
 // sendOn sends on c, and once more on a fresh connection if c was a reused one that died without a sign of having been heard. unsent
 // means that the fresh connection could not be made, so that another endpoint may be tried as after any failed connect.
 func (x *exchange) sendOn(c *transport.Conn, pool *transport.Pool) (fail *Failure, unsent bool) {
-	x.setUpstream(c)
+	x.setUpstream(c, pool)
 	fail = x.roundTrip()
 	if fail != errUpReset && fail != errUpClosed || !c.Reused() || len(x.up.bytes()) > 0 || x.interims > 0 || x.bodyStarted {
 		return fail, false
@@ -183,7 +199,7 @@ func (x *exchange) sendOn(c *transport.Conn, pool *transport.Pool) (fail *Failur
 	if fail != nil {
 		return fail, x.expired(transport.Now()) == nil
 	}
-	x.setUpstream(c)
+	x.setUpstream(c, pool)
 	return x.roundTrip(), false
 }
 
@@ -216,8 +232,8 @@ func (x *exchange) dial(pool *transport.Pool) (*transport.Conn, *Failure) {
 	return nil, &Failure{502, reason, err.Error()}
 }
 
-func (x *exchange) setUpstream(c *transport.Conn) {
-	x.up = stream{c: c}
+func (x *exchange) setUpstream(c *transport.Conn, pool *transport.Pool) {
+	x.up, x.pool = stream{c: c}, pool
 	x.c.up.Store(c)
 	if x.c.dead.Load() {
 		c.Close()
@@ -239,7 +255,7 @@ func (x *exchange) dropUpstream() {
 func (x *exchange) keepUpstream() {
 	x.up.release(x.s.buffers, x.shard)
 	x.c.up.Store(nil)
-	x.node.Conns.(*transport.Pool).Put(x.shard, x.up.c)
+	x.pool.Put(x.shard, x.up.c)
 	x.up.c = nil
 }
 
@@ -253,7 +269,7 @@ func (x *exchange) nodeDone(endNs int64, class classify.Class) {
 
 // roundTrip writes x.b, lets the rest of the body follow, and reads up to the final response head or a 101.
 func (x *exchange) roundTrip() *Failure {
-	n, err := x.up.c.Write(x.b, x.limits.StallTimeout, nil)
+	n, err := x.up.c.Write(x.wire(), x.limits.StallTimeout, nil)
 	x.wrote = n
 	x.held100At = transport.Now() + int64(x.limits.ContinueTimeout)
 	if errors.Is(err, transport.ErrTimeout) {

@@ -19,7 +19,7 @@ const (
 	kExpect
 	kVia
 	kHop    // dropped always: Keep-Alive, Proxy-Connection, Proxy-Authenticate, Proxy-Authorization
-	kL5dOwn // the proxy's own: l5d-dst-service, -client, -residual, l5d-dtab, l5d-ctx-dtab
+	kL5dOwn // the proxy's own: l5d-dst-service, -client, -residual, -endpoint, l5d-dtab, l5d-ctx-dtab
 )
 
 // classify finds the few names that matter, by length first.
@@ -57,6 +57,9 @@ func nameKind(n []byte) known {
 	case 16:
 		if fold(n, "proxy-connection") {
 			return kHop
+		}
+		if fold(n, HeaderEndpoint) {
+			return kL5dOwn
 		}
 		return kindIf(n, "l5d-dst-residual", kL5dOwn)
 	case 17:

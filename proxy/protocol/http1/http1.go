@@ -23,11 +23,12 @@ type Target interface {
 	// Status returns the status, 100 to 599, that answers the request in place of an endpoint; then nothing else but Finish is called.
 	// 0 means that an endpoint answers.
 	Status() int
-	// Pick returns an endpoint that is not in tried, with one pending request counted on it; this package calls its Done once.
-	// Node.Conns must be a *transport.Pool. An error becomes reason no-endpoints.
-	Pick(shard uint32, tried []*balance.Node) (*balance.Node, error)
+	// Pick returns an endpoint for req that is not in tried, with one pending request counted on it; this package calls its Done once.
+	// Node.Conns must be a *transport.Way. An error becomes reason no-endpoints.
+	Pick(shard uint32, req *Request, tried []*balance.Node) (*balance.Node, error)
 	// AppendHeaders appends complete header lines, each with its CRLF, to be added to the request: l5d-dst-service,
-	// l5d-dst-client, l5d-dst-residual, l5d-ctx-dtab. Lines of those names and of l5d-dtab that the client sent are dropped.
+	// l5d-dst-client, l5d-dst-residual, l5d-ctx-dtab. Lines of those names, of l5d-dtab and of l5d-dst-endpoint that the client sent
+	// are dropped. This package itself adds l5d-dst-endpoint where the request goes through a hop.
 	AppendHeaders(dst []byte) []byte
 	// Timeouts returns the limits from the request's head to the response's head, for all attempts and for each; 0 means none.
 	Timeouts() (total, attempt time.Duration)
@@ -63,9 +64,25 @@ type Outcome struct {
 	// ConnectRetries counts attempts that moved to another endpoint after a failed connect; Resends counts re-sends after a reused
 	// connection turned out to be dead.
 	ConnectRetries, Resends int
+	// Hop says whether the request went through the proxy on the endpoint's node in the end. HopFailures counts connects to such a
+	// proxy that failed, and HopResends requests that were sent again without it because it died before it answered.
+	Hop                     Hop
+	HopFailures, HopResends int
 	// Tunnel is true after an upgrade; its times say nothing about latency.
 	Tunnel bool
 }
+
+// Hop says how an endpoint was reached.
+type Hop uint8
+
+const (
+	// HopNone is an endpoint that has no hop.
+	HopNone Hop = iota
+	// HopTaken is one that was reached through its hop.
+	HopTaken
+	// HopMissing is one that was reached directly although it has a hop: there is no proxy, or it could not be used.
+	HopMissing
+)
 
 // LatencyNs returns the nanoseconds from the request's head to the end of its response.
 func (o *Outcome) LatencyNs() int64 { return o.EndNs - o.StartNs }

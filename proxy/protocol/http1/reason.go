@@ -38,4 +38,6 @@ const (
 	ReasonClientClosed        = "client-closed"
 	ReasonClientStalled       = "client-stalled"
 	ReasonShutdown            = "shutdown"
+	// ReasonHopUnbound is for routers: the name that another proxy chose does not exist here. That proxy goes to the endpoint itself.
+	ReasonHopUnbound = "hop-unbound"
 )

@@ -67,7 +67,7 @@ func appendReason(b []byte, fail *Failure, message string) []byte {
 		b, left = appendForm(b, part, left)
 	}
 	switch fail.Reason {
-	case ReasonConnectRefused, ReasonConnectTimeout, ReasonConnectError:
+	case ReasonConnectRefused, ReasonConnectTimeout, ReasonConnectError, ReasonNoEndpoints, ReasonHopUnbound:
 		b = append(b, "\r\nl5d-retryable: true"...) // no byte of the request was sent
 	}
 	return append(b, "\r\nContent-Type: text/plain; charset=utf-8"...)

@@ -42,7 +42,7 @@ type target struct {
 	quiet    bool
 }
 
-func (t *target) Pick(_ uint32, tried []*balance.Node) (*balance.Node, error) {
+func (t *target) Pick(_ uint32, _ *Request, tried []*balance.Node) (*balance.Node, error) {
 	t.picks.Add(1)
 next:
 	for _, n := range t.nodes {
@@ -129,7 +129,7 @@ func newRig(tb testing.TB, o rigOptions, upstreams ...netip.AddrPort) *rig {
 	r := &rig{tb: tb, dialer: d, pools: transport.NewPools(d, o.pool), target: &target{changed: make(chan struct{})},
 		served: make(chan struct{})}
 	for _, a := range upstreams {
-		r.target.nodes = append(r.target.nodes, balance.NewNode(naming.Endpoint{Addr: a}, r.pools.New(a)))
+		r.target.nodes = append(r.target.nodes, balance.NewNode(naming.Endpoint{Addr: a}, &transport.Way{Direct: r.pools.New(a)}))
 	}
 	if o.router == nil {
 		o.router = fixedRouter{r.target}

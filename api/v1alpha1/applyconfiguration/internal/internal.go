@@ -219,6 +219,12 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: kind
       type:
         scalar: string
+    - name: transformers
+      type:
+        list:
+          elementType:
+            namedType: com.github.fairlead.fairlead.api.v1alpha1.Transformer
+          elementRelationship: atomic
 - name: com.github.fairlead.fairlead.api.v1alpha1.LoadBalancer
   map:
     fields:
@@ -436,6 +442,12 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: rootDir
       type:
         scalar: string
+    - name: transformers
+      type:
+        list:
+          elementType:
+            namedType: com.github.fairlead.fairlead.api.v1alpha1.Transformer
+          elementRelationship: atomic
 - name: com.github.fairlead.fairlead.api.v1alpha1.ProxyBalancer
   map:
     fields:
@@ -663,6 +675,33 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: kind
       type:
         scalar: string
+- name: com.github.fairlead.fairlead.api.v1alpha1.Transformer
+  map:
+    fields:
+    - name: fallback
+      type:
+        scalar: boolean
+    - name: host
+      type:
+        scalar: string
+    - name: hostNetwork
+      type:
+        scalar: boolean
+    - name: kind
+      type:
+        scalar: string
+    - name: namespace
+      type:
+        scalar: string
+    - name: path
+      type:
+        scalar: string
+    - name: port
+      type:
+        namedType: io.k8s.apimachinery.pkg.util.intstr.IntOrString
+    - name: service
+      type:
+        scalar: string
 - name: io.k8s.api.core.v1.PullPolicy
   scalar: string
 - name: io.k8s.api.core.v1.ResourceClaim
@@ -877,6 +916,16 @@ var schemaYAML = typed.YAMLObject(`types:
   scalar: untyped
 - name: io.k8s.apimachinery.pkg.types.UID
   scalar: string
+- name: io.k8s.apimachinery.pkg.util.intstr.IntOrString
+  scalar: untyped
+  list:
+    elementType:
+      namedType: __untyped_atomic_
+    elementRelationship: atomic
+  map:
+    elementType:
+      namedType: __untyped_deduced_
+    elementRelationship: separable
 - name: __untyped_atomic_
   scalar: untyped
   list:

@@ -9,6 +9,8 @@ package v1alpha1
 type InterpreterApplyConfiguration struct {
 	// kind is default: the router's dtab over the Mesh's namers.
 	Kind *string `json:"kind,omitempty"`
+	// transformers change, in order, what names are bound to, after those of the namer.
+	Transformers []TransformerApplyConfiguration `json:"transformers,omitempty"`
 }
 
 // InterpreterApplyConfiguration constructs a declarative configuration of the Interpreter type for use with
@@ -22,5 +24,18 @@ func Interpreter() *InterpreterApplyConfiguration {
 // If called multiple times, the Kind field is set to the value of the last call.
 func (b *InterpreterApplyConfiguration) WithKind(value string) *InterpreterApplyConfiguration {
 	b.Kind = &value
+	return b
+}
+
+// WithTransformers adds the given value to the Transformers field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Transformers field.
+func (b *InterpreterApplyConfiguration) WithTransformers(values ...*TransformerApplyConfiguration) *InterpreterApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithTransformers")
+		}
+		b.Transformers = append(b.Transformers, *values[i])
+	}
 	return b
 }

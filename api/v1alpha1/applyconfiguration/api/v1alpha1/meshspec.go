@@ -18,7 +18,8 @@ type MeshSpecApplyConfiguration struct {
 	// namers resolve names below /#/. A later one with a matching prefix is asked first. Default: io.l5d.k8s, and a rewrite
 	// /nsSvc that maps <namespace>/<service> to the port named http.
 	Namers []NamerApplyConfiguration `json:"namers,omitempty"`
-	// routers listen, name, and route requests. Default: outgoing on port 4140 and incoming on port 4141.
+	// routers listen, name, and route requests. Default: outgoing on port 4140, which goes by way of the proxy on the endpoint's
+	// node, and incoming on port 4141, which takes such requests.
 	Routers []RouterApplyConfiguration `json:"routers,omitempty"`
 	// telemetry lists the telemeters. Prometheus is always served on the admin port.
 	Telemetry []TelemeterApplyConfiguration `json:"telemetry,omitempty"`

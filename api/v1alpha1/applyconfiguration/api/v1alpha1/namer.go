@@ -28,6 +28,8 @@ type NamerApplyConfiguration struct {
 	Name *string `json:"name,omitempty"`
 	// exact (io.l5d.rewrite) makes a path that is longer than the pattern Neg in place of cutting it.
 	Exact *bool `json:"exact,omitempty"`
+	// transformers change, in order, what the namer's names are bound to.
+	Transformers []TransformerApplyConfiguration `json:"transformers,omitempty"`
 }
 
 // NamerApplyConfiguration constructs a declarative configuration of the Namer type for use with
@@ -115,5 +117,18 @@ func (b *NamerApplyConfiguration) WithName(value string) *NamerApplyConfiguratio
 // If called multiple times, the Exact field is set to the value of the last call.
 func (b *NamerApplyConfiguration) WithExact(value bool) *NamerApplyConfiguration {
 	b.Exact = &value
+	return b
+}
+
+// WithTransformers adds the given value to the Transformers field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Transformers field.
+func (b *NamerApplyConfiguration) WithTransformers(values ...*TransformerApplyConfiguration) *NamerApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithTransformers")
+		}
+		b.Transformers = append(b.Transformers, *values[i])
+	}
 	return b
 }

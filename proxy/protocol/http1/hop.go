@@ -1,0 +1,128 @@
+package http1
+
+import (
+	"bytes"
+
+	"github.com/fairlead/fairlead/proxy/transport"
+)
+
+// A request that goes through the proxy on its endpoint's node (a hop) says which endpoint was chosen, in a header line that goes
+// nowhere else: one that came from the client is dropped, and the hop passes none on. The line is known only when the endpoint is, and
+// the request is written before that; so it is put between the request line and the rest by moving the former.
+const (
+	// HeaderEndpoint is the header that names the endpoint, as ip:port.
+	HeaderEndpoint = "l5d-dst-endpoint"
+	// leadRoom is kept free before the request: the header, the longest address and the line's end.
+	leadRoom = len(HeaderEndpoint) + len(": [0000:0000:0000:0000:0000:0000:0000:0000]:65535\r\n")
+)
+
+// lead adds the line for the endpoint x.node.
+func (x *exchange) lead() {
+	var room [leadRoom]byte
+	line := append(append(room[:0], HeaderEndpoint...), ": "...)
+	line = append(x.node.Endpoint.Addr.AppendTo(line), "\r\n"...)
+	x.led, x.ledLine = len(line), bytes.IndexByte(x.b, '\n')+1
+	if x.front = x.out.B; &x.front[leadRoom] != &x.b[0] { // the head outgrew its buffer, with the room
+		x.front = append(make([]byte, leadRoom, leadRoom+len(x.b)), x.b...)
+		x.b = x.front[leadRoom:]
+	}
+	start := leadRoom - x.led
+	copy(x.front[start:], x.b[:x.ledLine])
+	copy(x.front[start+x.ledLine:], line)
+}
+
+// unlead takes the line away.
+func (x *exchange) unlead() {
+	if x.led > 0 {
+		copy(x.b, x.front[leadRoom-x.led:][:x.ledLine])
+		x.led, x.front = 0, nil
+	}
+}
+
+// wire is what is written: x.b, with the line where there is one.
+func (x *exchange) wire() []byte {
+	if x.led == 0 {
+		return x.b
+	}
+	return x.front[leadRoom-x.led : leadRoom+len(x.b)]
+}
+
+// sendBy sends to the endpoint x.node: through its hop where there is one that works, and directly otherwise. more says whether
+// another endpoint may be tried after this one; unsent is as in sendDirect.
+func (x *exchange) sendBy(way *transport.Way, more bool) (fail *Failure, unsent bool) {
+	x.unlead()
+	if way.Hop == nil {
+		x.o.Hop = HopNone
+		return x.sendDirect(way.Direct)
+	}
+	if via := way.Hop.Via(transport.Now()); via != nil {
+		x.o.Hop = HopTaken
+		x.lead()
+		fail, ended := x.sendVia(via)
+		switch {
+		case !ended:
+			x.unlead() // directly, then
+		case fail == nil && more && x.isUnsent() && x.pickNext():
+			x.dropUpstream()
+			return errUnsent, true
+		default:
+			return fail, false
+		}
+	}
+	x.o.Hop = HopMissing
+	return x.sendDirect(way.Direct)
+}
+
+// sendVia sends through a hop. ended is false where the request is to be sent to the endpoint itself: the hop could not be connected
+// to, or it died before a byte of the response, and the request may be repeated.
+func (x *exchange) sendVia(via *transport.Via) (fail *Failure, ended bool) {
+	c := via.Get(x.shard, !x.replayable())
+	if c == nil {
+		if c, fail = x.dial(via.Pool); fail != nil {
+			if fail.expired() {
+				return fail, true
+			}
+			via.Failed(transport.Now())
+			x.o.HopFailures++
+			return nil, false
+		}
+	}
+	x.setUpstream(c, via.Pool)
+	fail = x.roundTrip()
+	if fail == nil {
+		via.Works()
+		return nil, true
+	}
+	if fail != errUpReset && fail != errUpClosed || len(x.up.bytes()) > 0 || x.interims > 0 || x.bodyStarted {
+		return fail, true
+	}
+	if x.wrote > 0 && !x.replayable() {
+		return fail, true
+	}
+	x.dropUpstream()
+	x.o.HopResends++
+	return nil, false
+}
+
+// errUnsent is never seen by a client: another endpoint is picked already where it is returned.
+var errUnsent = &Failure{502, ReasonConnectError, "the proxy on the endpoint's node could not send the request"}
+
+// isUnsent reports whether the response is one that the hop made, which wrote nothing to the endpoint, and the request can be sent
+// again. What a hop relays has its Via, so an application cannot say this.
+func (x *exchange) isUnsent() bool {
+	return x.resp.status >= 500 && x.resp.vias == 0 && string(x.resp.value("l5d-retryable")) == "true" &&
+		x.resp.value("l5d-err") != nil && x.whole && x.interims == 0
+}
+
+// pickNext picks another endpoint in advance. Where there is none, the response at hand is the answer.
+func (x *exchange) pickNext() bool {
+	x.tried = append(x.tried, x.node)
+	next, err := x.target.Pick(x.shard, &x.req, x.tried)
+	x.next = next
+	return err == nil
+}
+
+// expired reports whether a time limit of the request ended it: no other endpoint would help.
+func (f *Failure) expired() bool {
+	return f.Reason == ReasonTotalTimeout || f.Reason == ReasonAttemptTimeout
+}
