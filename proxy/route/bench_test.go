@@ -4,7 +4,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/proxy/balance"
+	"github.com/fairlead/fairlead/proxy/config"
+	"github.com/fairlead/fairlead/proxy/dtab"
+	"github.com/fairlead/fairlead/proxy/naming"
 	"github.com/fairlead/fairlead/proxy/resilience/classify"
 )
 
@@ -32,6 +36,63 @@ func TestCachedDecisionDoesNotAllocate(t *testing.T) {
 	key := []byte("/svc/web")
 	if n := testing.AllocsPerRun(1000, func() { cached(h, key) }); n != 0 {
 		t.Errorf("%v allocations for a request with a route", n)
+	}
+}
+
+// chosenHouse has one name that another proxy chose, with endpoints on this node.
+func chosenHouse(tb testing.TB) (h *house, key []byte) {
+	h = newHouse(tb, "")
+	h.options.Node = "a"
+	h.configure(&config.Router{
+		BindingTimeout: time.Second, Transformers: []v1alpha1.Transformer{{Kind: v1alpha1.KindTransformerLocalNode}},
+	})
+	var all []naming.Endpoint
+	for i := range 100 {
+		e := endpoint(i)
+		e.Node = "a"
+		all = append(all, e)
+	}
+	h.fake.bind("/web", all...)
+	key = []byte("chosen")
+	h.BindChosen(key, dtab.Path{"svc", "web"}, dtab.Path{"#", "web"}, nil)
+	return h, key
+}
+
+func chosenDecision(h *house, key, address []byte) *balance.Node {
+	l, err := h.Lookup(key).Choose()
+	if err != nil {
+		panic(err)
+	}
+	node, e := l.PickChosen(0, address, nil)
+	if e != nil {
+		panic(e)
+	}
+	node.Done(0, 1, classify.Success)
+	return node
+}
+
+func TestChosenDecisionDoesNotAllocate(t *testing.T) {
+	h, key := chosenHouse(t)
+	defer h.Close()
+	address := []byte("10.0.0.42:80")
+	if got := chosenDecision(h, key, address).Endpoint.Addr.String(); got != string(address) {
+		t.Errorf("chosen %s, got %s", address, got)
+	}
+	if n := testing.AllocsPerRun(1000, func() { chosenDecision(h, key, address) }); n != 0 {
+		t.Errorf("%v allocations for a request with a route", n)
+	}
+	if obeyed := h.metric("chosen/obeyed"); obeyed != "1002" {
+		t.Errorf("chosen/obeyed is %s", obeyed)
+	}
+}
+
+func BenchmarkChosenDecision(b *testing.B) {
+	h, key := chosenHouse(b)
+	defer h.Close()
+	address := []byte("10.0.0.42:80")
+	b.ReportAllocs()
+	for b.Loop() {
+		chosenDecision(h, key, address)
 	}
 }
 

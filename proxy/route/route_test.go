@@ -365,3 +365,34 @@ func TestSetUnderRequests(t *testing.T) {
 		t.Errorf("left after Close: services %v, clients %v", h.services, h.clients)
 	}
 }
+
+// TestChosenNames: they are bounded as names with rules of their own are, say the logical name in the metrics of services, and pass the
+// request's own rules on, not the one that leads there.
+func TestChosenNames(t *testing.T) {
+	h := newHouse(t, "/svc/web => /#/old")
+	defer h.Close()
+	h.fake.bind("/web", endpoint(1))
+	h.fake.bind("/old", endpoint(2))
+	h.maxLocal = 10
+	for i := range 100 {
+		n := h.BindChosen(fmt.Append(nil, i), dtab.Path{"svc", "web"}, dtab.Path{"#", "web"}, parse(t, "/x => /y"))
+		l, err := n.Choose()
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := "l5d-dst-service: /svc/web\r\nl5d-dst-client: /#/web\r\nl5d-ctx-dtab: /x=>/y\r\n"
+		if got := string(l.AppendHeaders(nil)); got != want || !l.IsChosen() {
+			t.Fatalf("headers %q, want %q", got, want)
+		}
+	}
+	if n := h.count.Load(); n != 10 {
+		t.Errorf("%d names are kept, want 10", n)
+	}
+	l, err := h.BindChosen([]byte("gone"), dtab.Path{"svc", "web"}, dtab.Path{"#", "none"}, nil).Choose()
+	if err != nil || l.client.id.String() != "/#/old" {
+		t.Errorf("where the chosen name does not exist: %v, %v", l, err)
+	}
+	if _, err := h.BindChosen([]byte("none"), dtab.Path{"svc", "x"}, dtab.Path{"#", "none"}, nil).Choose(); err == nil || err.Reason != ReasonNoBinding {
+		t.Errorf("where nothing exists: %v", err)
+	}
+}

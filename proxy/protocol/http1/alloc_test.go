@@ -13,14 +13,18 @@ import (
 // TestNoAllocations holds a kept-alive request to zero allocations, over real sockets with client and endpoint in this process. The whole
 // process is measured, so it does not run beside others.
 func TestNoAllocations(t *testing.T) {
-	for name, tc := range map[string]struct{ send, reply string }{
-		"get":              {get, ok},
-		"post":             {"POST /a HTTP/1.1\r\nHost: web\r\nContent-Length: 5\r\nUser-Agent: test\r\n\r\nhello", ok},
-		"chunked response": {get, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"},
-		"chunked request":  {"POST /a HTTP/1.1\r\nHost: web\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", ok},
+	for name, tc := range map[string]struct {
+		send, reply string
+		hop         bool
+	}{
+		"get":              {send: get, reply: ok},
+		"get by a hop":     {get, ok, true},
+		"post":             {"POST /a HTTP/1.1\r\nHost: web\r\nContent-Length: 5\r\nUser-Agent: test\r\n\r\nhello", ok, false},
+		"chunked response": {get, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", false},
+		"chunked request":  {"POST /a HTTP/1.1\r\nHost: web\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", ok, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			step := steadyState(t, tc.send, tc.reply)
+			step := steadyState(t, tc.send, tc.reply, tc.hop)
 			defer debug.SetGCPercent(debug.SetGCPercent(-1)) // a collection empties the buffer pools
 			for range 200 {
 				step()

@@ -5,8 +5,9 @@ import (
 	"testing"
 )
 
-// steadyState returns a function that does one exchange over kept connections without allocating itself.
-func steadyState(tb testing.TB, send, reply string) func() {
+// steadyState returns a function that does one exchange over kept connections without allocating itself. With hop the endpoint is
+// reached through one, which answers in its place.
+func steadyState(tb testing.TB, send, reply string, hop bool) func() {
 	upLen := make(chan int, 1)
 	e := newEndpoint(tb, func(_ int, c *client) {
 		b, out := make([]byte, 4096), []byte(reply)
@@ -26,6 +27,9 @@ func steadyState(tb testing.TB, send, reply string) func() {
 	})
 	r := newRig(tb, rigOptions{}, e.addr)
 	r.target.quiet = true
+	if hop {
+		r.withHop(e.addr)
+	}
 	r.target.headers = "l5d-dst-service: /svc/web\r\nl5d-dst-client: /#/io.l5d.fs/web\r\n"
 	c := r.dial()
 	c.send(send)
@@ -46,10 +50,14 @@ func steadyState(tb testing.TB, send, reply string) func() {
 }
 
 func BenchmarkRelay(b *testing.B) {
-	step := steadyState(b, get, ok)
-	b.ReportAllocs()
-	for b.Loop() {
-		step()
+	for name, hop := range map[string]bool{"direct": false, "hop": true} {
+		b.Run(name, func(b *testing.B) {
+			step := steadyState(b, get, ok, hop)
+			b.ReportAllocs()
+			for b.Loop() {
+				step()
+			}
+		})
 	}
 }
 

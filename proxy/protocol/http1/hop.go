@@ -62,11 +62,17 @@ func (x *exchange) sendBy(way *transport.Way, more bool) (fail *Failure, unsent 
 		switch {
 		case !ended:
 			x.unlead() // directly, then
-		case fail == nil && more && x.isUnsent() && x.pickNext():
+		case fail != nil || !x.isUnsent():
+			return fail, false
+		case !x.isConnectFailure(): // the hop does not know the name, say: the endpoint may be well
+			x.dropUpstream()
+			x.unlead()
+			x.o.HopResends++
+		case more && x.pickNext():
 			x.dropUpstream()
 			return errUnsent, true
 		default:
-			return fail, false
+			return nil, false
 		}
 	}
 	x.o.Hop = HopMissing
@@ -112,6 +118,11 @@ var errUnsent = &Failure{502, ReasonConnectError, "the proxy on the endpoint's n
 func (x *exchange) isUnsent() bool {
 	return x.resp.status >= 500 && x.resp.vias == 0 && string(x.resp.value("l5d-retryable")) == "true" &&
 		x.resp.value("l5d-err") != nil && x.whole && x.interims == 0
+}
+
+// isConnectFailure reports whether the hop could not connect to the endpoint.
+func (x *exchange) isConnectFailure() bool {
+	return bytes.HasPrefix(x.resp.value("l5d-err"), []byte("connect-"))
 }
 
 // pickNext picks another endpoint in advance. Where there is none, the response at hand is the answer.
