@@ -40,6 +40,7 @@ func TestEndToEnd(t *testing.T) {
 	}
 	e.step(t, "apply a mesh", testApply)
 	e.step(t, "route by host", testHosts)
+	e.step(t, "node to node", testHops)
 	e.step(t, "split by weight", testSplit)
 	e.step(t, "no old rule after programmed", testCutover)
 	e.step(t, "edits under traffic", testEdits)

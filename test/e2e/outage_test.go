@@ -232,7 +232,8 @@ func (e *environment) refused(t *testing.T, form string, get func() (client.Obje
 func testFrozen(t *testing.T, e *environment) {
 	const victim = "n2"
 	e.ready(t)
-	pids := e.pids(t, e.proxies(t)[victim].Name)
+	proxies := e.proxies(t)
+	pids := e.pids(t, proxies[victim].Name)
 	send := func(signal syscall.Signal) error {
 		var err error
 		for _, pid := range pids {
@@ -266,6 +267,7 @@ func testFrozen(t *testing.T, e *environment) {
 		}
 		return nil
 	}))
+	e.withoutProxy(t, victim, proxies)
 	if err := send(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
