@@ -48,7 +48,7 @@ func (h *hops) acquire(hop *naming.Hop) *transport.Hop {
 	defer h.mu.Unlock()
 	s := h.used[hop]
 	if s == nil {
-		s = &sharedHop{hop: hop, way: transport.NewHop(h.pools, hop.Via)}
+		s = &sharedHop{hop: hop, way: transport.NewHop(h.pools, hop)}
 		h.used[hop], h.ways[s.way] = s, s
 	}
 	s.users++

@@ -102,21 +102,36 @@ type Endpoint struct {
 }
 
 // Hop is the place of the proxy on one node. It stays the same while proxies come and go there, so that neither a set of endpoints nor
-// a balancer changes with them. Whoever keeps the table of hops sets it; all others read.
+// a balancer changes with them. Whoever keeps the table of hops sets it; all others read. Its methods take no lock and do not allocate,
+// but for Set.
 type Hop struct {
 	// Node is the name of the node.
-	Node string
-	via  atomic.Pointer[netip.AddrPort]
+	Node  string
+	state atomic.Pointer[hopState]
 }
 
-// Via returns the address of the proxy that is ready on the node, or the zero value where there is none. It does not allocate and takes
-// no lock.
+type hopState struct{ via, lost netip.AddrPort }
+
+// Via returns the address of the proxy that is ready on the node, or the zero value where there is none.
 func (h *Hop) Via() netip.AddrPort {
-	if via := h.via.Load(); via != nil {
-		return *via
+	if s := h.state.Load(); s != nil {
+		return s.via
 	}
 	return netip.AddrPort{}
 }
 
-// Set makes via, which may be the zero value, the address of the node's proxy.
-func (h *Hop) Set(via netip.AddrPort) { h.via.Store(&via) }
+// Lost reports whether the proxy at an address was the last to leave the place, and without an announcement: it may never answer what it
+// was sent.
+func (h *Hop) Lost(via netip.AddrPort) bool {
+	s := h.state.Load()
+	return s != nil && via.IsValid() && s.lost == via
+}
+
+// Set makes via, which may be the zero value, the address of the node's proxy. lost says that the one before does not merely end.
+func (h *Hop) Set(via netip.AddrPort, lost bool) {
+	next := &hopState{via: via}
+	if lost {
+		next.lost = h.Via()
+	}
+	h.state.Store(next)
+}

@@ -22,10 +22,18 @@ type Way struct {
 	Hop *Hop
 }
 
+// Place is where the proxy of one node is.
+type Place interface {
+	// Via returns the address now, or the zero value.
+	Via() netip.AddrPort
+	// Lost reports whether the proxy that was at the address left without an announcement.
+	Lost(netip.AddrPort) bool
+}
+
 // Hop is the way to the proxy on one node. All endpoints on that node share it, with one pool of connections.
 type Hop struct {
 	pools *Pools
-	via   func() netip.AddrPort
+	place Place
 
 	current atomic.Pointer[Via]
 	mu      sync.Mutex // held while current is replaced; guards closed
@@ -35,6 +43,7 @@ type Hop struct {
 // Via is a hop at one address.
 type Via struct {
 	*Pool
+	place Place
 	// until is when it may be used again after failed connects (in the time of Now), pause how long it rests after the next failure. Both
 	// are 0 while all is well.
 	until, pause atomic.Int64
@@ -42,13 +51,13 @@ type Via struct {
 	probing atomic.Bool
 }
 
-// NewHop returns a hop at the address that via returns at the time, if that is valid. The caller owes one Close.
-func NewHop(pools *Pools, via func() netip.AddrPort) *Hop { return &Hop{pools: pools, via: via} }
+// NewHop returns the hop of a place. The caller owes one Close.
+func NewHop(pools *Pools, place Place) *Hop { return &Hop{pools: pools, place: place} }
 
 // Via returns what to send through now, or nil: there is no proxy, or it could not be connected to a moment ago. Of those who ask once
 // that moment is over one gets it, and tries.
 func (h *Hop) Via(now int64) *Via {
-	at := h.via()
+	at := h.place.Via()
 	v := h.current.Load()
 	if v == nil || v.Addr() != at {
 		if v == nil && !at.IsValid() {
@@ -73,7 +82,7 @@ func (h *Hop) Via(now int64) *Via {
 func (h *Hop) replace() *Via {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	at, old := h.via(), h.current.Load()
+	at, old := h.place.Via(), h.current.Load()
 	if old != nil && old.Addr() == at {
 		return old
 	}
@@ -84,7 +93,7 @@ func (h *Hop) replace() *Via {
 	if h.closed || !at.IsValid() {
 		return nil
 	}
-	v := &Via{Pool: h.pools.New(at)}
+	v := &Via{Pool: h.pools.New(at), place: h.place}
 	h.current.Store(v)
 	return v
 }
@@ -98,6 +107,9 @@ func (h *Hop) Close() {
 		v.Close()
 	}
 }
+
+// Lost reports whether the proxy left without an announcement: it may be frozen, and never answer what it was sent.
+func (v *Via) Lost() bool { return v.place.Lost(v.Addr()) }
 
 // Works says that the hop answered.
 func (v *Via) Works() {

@@ -8,12 +8,18 @@ import (
 	"time"
 )
 
+// place is where a function says, and never lost.
+type place func() netip.AddrPort
+
+func (p place) Via() netip.AddrPort      { return p() }
+func (p place) Lost(netip.AddrPort) bool { return false }
+
 func TestHopRests(t *testing.T) {
 	pools := NewPools(NewDialer(DialOptions{}), PoolOptions{})
 	defer pools.Close()
 	var at atomic.Pointer[netip.AddrPort]
 	at.Store(&netip.AddrPort{})
-	h := NewHop(pools, func() netip.AddrPort { return *at.Load() })
+	h := NewHop(pools, place(func() netip.AddrPort { return *at.Load() }))
 	defer h.Close()
 	if h.Via(0) != nil {
 		t.Fatal("a hop without an address")
@@ -69,9 +75,9 @@ func TestHopMovesUnderUse(t *testing.T) {
 	pools := NewPools(NewDialer(DialOptions{}), PoolOptions{})
 	defer pools.Close()
 	var n atomic.Uint32
-	h := NewHop(pools, func() netip.AddrPort {
+	h := NewHop(pools, place(func() netip.AddrPort {
 		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(n.Load())}), 4141)
-	})
+	}))
 	var wg sync.WaitGroup
 	for range 4 {
 		wg.Go(func() {

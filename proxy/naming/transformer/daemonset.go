@@ -76,9 +76,12 @@ func (d *DaemonSet) follow() (stop func()) {
 // set makes these the endpoints of the Service. A hop keeps its address as long as that is ready, so that an update that runs two on a
 // node for a moment moves nobody twice.
 func (d *DaemonSet) set(endpoints []naming.Endpoint) {
-	ready := make(map[string][]netip.AddrPort, len(endpoints))
+	ready, ending := make(map[string][]netip.AddrPort, len(endpoints)), make(map[netip.AddrPort]bool)
 	for i := range endpoints {
-		if e := &endpoints[i]; e.Node != "" && e.Serving && !e.Terminating {
+		switch e := &endpoints[i]; {
+		case e.Terminating:
+			ending[e.Addr] = true
+		case e.Node != "" && e.Serving:
 			ready[e.Node] = append(ready[e.Node], e.Addr)
 		}
 	}
@@ -97,8 +100,8 @@ func (d *DaemonSet) set(endpoints []naming.Endpoint) {
 			delete(d.hops, node)
 			continue
 		}
-		if via := next[node]; hop.Via() != via {
-			hop.Set(via)
+		if via, before := next[node], hop.Via(); before != via {
+			hop.Set(via, !ending[before])
 		}
 	}
 }
@@ -122,7 +125,7 @@ func (d *DaemonSet) hop(node string) *naming.Hop {
 		return hop
 	}
 	hop := &naming.Hop{Node: node}
-	hop.Set(d.addrs[node])
+	hop.Set(d.addrs[node], false)
 	d.hops[node] = weak.Make(hop)
 	return hop
 }

@@ -271,6 +271,23 @@ func TestDaemonSet(t *testing.T) {
 			t.Errorf("%s: the hops themselves changed", c.name)
 		}
 	}
+	silent := first
+	silent.Serving = false
+	proxies.Set(naming.Addrs{Endpoints: []naming.Endpoint{silent}})
+	eventually(t, "not ready", func() bool { return !a.Via().IsValid() })
+	if !a.Lost(first.Addr) || a.Lost(second.Addr) || a.Lost(netip.AddrPort{}) {
+		t.Error("a proxy that is not ready is lost")
+	}
+	silent.Serving, silent.Terminating = true, true
+	proxies.Set(naming.Addrs{Endpoints: []naming.Endpoint{first}})
+	eventually(t, "ready", func() bool { return a.Via().IsValid() })
+	proxies.Set(naming.Addrs{Endpoints: []naming.Endpoint{silent}})
+	eventually(t, "ending", func() bool { return !a.Via().IsValid() })
+	if a.Lost(first.Addr) {
+		t.Error("a proxy that ends is not lost")
+	}
+	proxies.Set(naming.Addrs{Endpoints: []naming.Endpoint{first}})
+	eventually(t, "ready again", func() bool { return a.Via() == first.Addr })
 	proxies.Fail(fmt.Errorf("broken"))
 	f.at("/mesh/incoming/demo-proxy").Fail(fmt.Errorf("broken"))
 	if a.Via().String() != "10.2.0.1:4141" {

@@ -92,9 +92,10 @@ type exchange struct {
 	front        []byte
 
 	node *balance.Node
-	// next is picked already; pool is where the endpoint's connection goes back to.
+	// next is picked already; pool is where the endpoint's connection goes back to; via is the hop that is waited for.
 	next               *balance.Node
 	pool               *transport.Pool
+	via                *transport.Via
 	nodeStart          int64
 	tried              []*balance.Node
 	totalAt, attemptAt int64
@@ -181,7 +182,7 @@ func (x *exchange) request() bool {
 	x.o = Outcome{}
 	x.bodyStarted, x.bodyRunning, x.bodyOK, x.held, x.whole = false, false, false, false, false
 	x.bodyFail, x.bodyBytes, x.interims, x.wrote, x.led = nil, 0, 0, 0, 0
-	x.front, x.next = nil, nil
+	x.front, x.next, x.via = nil, nil, nil
 	x.bodyStop.Store(false)
 	x.bodyFailed.Store(false)
 	x.req.client = x.c.tc.Remote()

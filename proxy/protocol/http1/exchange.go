@@ -187,10 +187,7 @@ func (x *exchange) replayable() bool { return x.whole && x.req.idempotent }
 func (x *exchange) sendOn(c *transport.Conn, pool *transport.Pool) (fail *Failure, unsent bool) {
 	x.setUpstream(c, pool)
 	fail = x.roundTrip()
-	if fail != errUpReset && fail != errUpClosed || !c.Reused() || len(x.up.bytes()) > 0 || x.interims > 0 || x.bodyStarted {
-		return fail, false
-	}
-	if x.wrote > 0 && !x.replayable() {
+	if fail != errUpReset && fail != errUpClosed || !c.Reused() || !x.mayRepeat() {
 		return fail, false
 	}
 	x.dropUpstream()
@@ -366,6 +363,9 @@ func (x *exchange) awaitHead() *Failure {
 		}
 		if x.c.tc.Gone() {
 			return errClientClosed
+		}
+		if x.via != nil && x.mayRepeat() && x.via.Lost() {
+			return errHopLost
 		}
 	}
 }

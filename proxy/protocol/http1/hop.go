@@ -94,21 +94,29 @@ func (x *exchange) sendVia(via *transport.Via) (fail *Failure, ended bool) {
 		}
 	}
 	x.setUpstream(c, via.Pool)
+	x.via = via
 	fail = x.roundTrip()
+	x.via = nil
 	if fail == nil {
 		via.Works()
 		return nil, true
 	}
-	if fail != errUpReset && fail != errUpClosed || len(x.up.bytes()) > 0 || x.interims > 0 || x.bodyStarted {
-		return fail, true
-	}
-	if x.wrote > 0 && !x.replayable() {
+	if fail != errUpReset && fail != errUpClosed && fail != errHopLost || !x.mayRepeat() {
 		return fail, true
 	}
 	x.dropUpstream()
 	x.o.HopResends++
 	return nil, false
 }
+
+// mayRepeat reports whether the request may be sent again elsewhere: nobody has answered a byte, and nobody was sent one, or the request
+// is the same a second time.
+func (x *exchange) mayRepeat() bool {
+	return len(x.up.bytes()) == 0 && x.interims == 0 && !x.bodyStarted && (x.wrote == 0 || x.replayable())
+}
+
+// errHopLost is never seen by a client: the request may be repeated where it is returned.
+var errHopLost = &Failure{502, ReasonUpstreamClosed, "the proxy on the endpoint's node does not answer and is not ready"}
 
 // errUnsent is never seen by a client: another endpoint is picked already where it is returned.
 var errUnsent = &Failure{502, ReasonConnectError, "the proxy on the endpoint's node could not send the request"}

@@ -5,14 +5,18 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/fairlead/fairlead/proxy/naming"
 	"github.com/fairlead/fairlead/proxy/transport"
 )
 
 // withHop gives the rig's first endpoint a hop.
-func (r *rig) withHop(at netip.AddrPort) {
-	way := r.target.nodes[0].Conns.(*transport.Way)
-	way.Hop = transport.NewHop(r.pools, func() netip.AddrPort { return at })
+func (r *rig) withHop(at netip.AddrPort) *naming.Hop {
+	hop := &naming.Hop{Node: "n"}
+	hop.Set(at, false)
+	r.target.nodes[0].Conns.(*transport.Way).Hop = transport.NewHop(r.pools, hop)
+	return hop
 }
 
 const (
@@ -141,5 +145,47 @@ func TestHopSaysConnectFailed(t *testing.T) {
 	c.expect(cliOK)
 	if o := r.target.outcome(t, 0); o.ConnectRetries != 1 || o.Node != r.target.nodes[1] || o.Hop != HopNone || first.conns.Load() != 0 {
 		t.Errorf("got %+v", o)
+	}
+}
+
+// TestHopIsFrozen: a hop that takes a request and answers nothing holds it until it is known not to be ready; one that merely ends is
+// waited for.
+func TestHopIsFrozen(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		send string
+		lost bool
+		hops Hop
+	}{
+		"lost":              {get, true, HopMissing},
+		"ending":            {get, false, HopTaken},
+		"lost under a post": {postX, true, HopTaken},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			asked, answer := make(chan struct{}), make(chan struct{})
+			frozen := newEndpoint(t, func(_ int, c *client) {
+				c.tryHead()
+				close(asked)
+				<-answer
+				c.reply(ok)
+			})
+			e := newEndpoint(t, serveOK)
+			r := newRig(t, rigOptions{}, e.addr)
+			hop := r.withHop(frozen.addr)
+			c := r.dial()
+			c.send(tc.send)
+			<-asked
+			hop.Set(netip.AddrPort{}, tc.lost)
+			if tc.hops == HopTaken {
+				time.AfterFunc(2*clientCheck, func() { close(answer) })
+			} else {
+				defer close(answer)
+			}
+			c.expect(cliOK)
+			if o := r.target.outcome(t, 0); o.Hop != tc.hops || o.Reason != "" {
+				t.Errorf("got %+v", o)
+			}
+		})
 	}
 }
