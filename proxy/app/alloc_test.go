@@ -101,3 +101,14 @@ func kept(t *testing.T, identifiers string) func() {
 		}
 	}
 }
+
+// TestTwoHopsDoNotAllocate: all of the process is measured, with client, both proxies and the endpoint.
+func TestTwoHopsDoNotAllocate(t *testing.T) {
+	_, two := ways(t)
+	for range 200 {
+		two()
+	}
+	if n := testing.AllocsPerRun(2000, two); n >= 1 {
+		t.Errorf("%v allocations for each request through two proxies", n)
+	}
+}

@@ -40,7 +40,7 @@ func backend(t *testing.T, name string) netip.AddrPort {
 	return netip.MustParseAddrPort(s.Listener.Addr().String())
 }
 
-func freePort(t *testing.T) int {
+func freePort(t testing.TB) int {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -71,9 +71,9 @@ func mesh(port int, dentries ...string) string {
 	return b.String()
 }
 
-func start(t *testing.T, o Options) *App {
+func start(t testing.TB, o Options) *App {
 	t.Helper()
-	o.Log = testr.New(t)
+	o.Log = testr.NewWithInterface(t, testr.Options{})
 	if o.Metrics == nil {
 		o.Metrics = telemetry.New()
 	}

@@ -103,7 +103,7 @@ func loopback(port int) netip.AddrPort {
 }
 
 // hopMesh is the default Mesh of a cluster with ports of its own, and rules for outgoing alone.
-func hopMesh(t *testing.T, outgoing, incoming int, namers string, rules ...string) *config.Config {
+func hopMesh(t testing.TB, outgoing, incoming int, namers string, rules ...string) *config.Config {
 	t.Helper()
 	router := func(name string, port int, transformer string, rules ...string) string {
 		text := fmt.Sprintf("  - name: %s\n    servers: [{ip: 127.0.0.1, port: %d}]\n    maxCallDepth: 16\n    bindingTimeoutMs: 2000\n"+
@@ -126,7 +126,7 @@ func hopMesh(t *testing.T, outgoing, incoming int, namers string, rules ...strin
 
 const hopsPort = "/mesh/incoming/demo-proxy"
 
-func (c *cluster) node(t *testing.T, name string, rules ...string) *proxyNode {
+func (c *cluster) node(t testing.TB, name string, rules ...string) *proxyNode {
 	t.Helper()
 	n := &proxyNode{name: name, outgoing: freePort(t), incoming: freePort(t), metrics: telemetry.New()}
 	n.App = start(t, Options{Metrics: n.metrics, Node: name, Kubernetes: c.store().Namer})

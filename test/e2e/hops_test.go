@@ -88,7 +88,7 @@ func (e *environment) withoutProxy(t *testing.T, victim string, proxies map[stri
 	delete(fleet.addresses, victim)
 	delete(proxies, victim)
 	before := e.counted(t, proxies, "outgoing/hops/missing")
-	fleet.start(t, "web", rate)
+	fleet.start(t, "roll.e2e", rate)
 	for node := range fleet.addresses {
 		fleet.done(t, node, rate)
 	}

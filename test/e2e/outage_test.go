@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -230,8 +231,12 @@ func (e *environment) refused(t *testing.T, form string, get func() (client.Obje
 
 // testFrozen: a proxy that does nothing is not counted as one that serves.
 func testFrozen(t *testing.T, e *environment) {
-	const victim = "n2"
 	e.ready(t)
+	rolls, err := e.pods(t, "e2e", client.MatchingLabels{"app": "roll"})
+	if err != nil || len(rolls) == 0 {
+		t.Fatalf("Pods of roll: %v, %v", rolls, err)
+	}
+	victim := slices.Sorted(maps.Keys(rolls))[0] // a node that others send requests to
 	proxies := e.proxies(t)
 	pids := e.pids(t, proxies[victim].Name)
 	send := func(signal syscall.Signal) error {
