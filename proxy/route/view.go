@@ -19,7 +19,9 @@ type ClientView struct {
 
 // EndpointView is one endpoint of a client.
 type EndpointView struct {
-	Addr    string  `json:"addr"`
+	Addr string `json:"addr"`
+	// Via is the proxy that requests go through now, where the endpoint has a hop.
+	Via     string  `json:"via,omitempty"`
 	Node    string  `json:"node,omitempty"`
 	Zone    string  `json:"zone,omitempty"`
 	Weight  float64 `json:"weight"`
@@ -39,8 +41,12 @@ func (r *Router) Clients() []ClientView {
 	r.mu.Unlock()
 	for i, c := range balancers {
 		for _, n := range c.balancer.Nodes() {
+			via := ""
+			if hop := n.Endpoint.Hop; hop != nil && hop.Via().IsValid() {
+				via = hop.Via().String()
+			}
 			out[i].Endpoints = append(out[i].Endpoints, EndpointView{
-				Addr: n.Endpoint.Addr.String(), Node: n.Endpoint.Node, Zone: n.Endpoint.Zone,
+				Via: via, Addr: n.Endpoint.Addr.String(), Node: n.Endpoint.Node, Zone: n.Endpoint.Zone,
 				Weight: n.Endpoint.Weight, Serving: n.Endpoint.Serving, Pending: n.Pending(),
 			})
 		}
