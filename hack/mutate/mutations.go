@@ -5,8 +5,8 @@ import "slices"
 // mutations are the ways to break the code. Each stands for a promise; the tests named must fail when it is broken. The texts are
 // whole statements where they can be, so that they move with the code.
 func mutations() []mutation {
-	return slices.Concat(requestMutations(), watchMutations(), stateMutations(), operatorMutations(), rulesMutations(), namerMutations(),
-		edgeMutations())
+	return slices.Concat(requestMutations(), hopMutations(), watchMutations(), stateMutations(), operatorMutations(), rulesMutations(),
+		namerMutations(), edgeMutations())
 }
 
 // watchMutations break the way from the API server to the endpoints.
@@ -101,6 +101,48 @@ func requestMutations() []mutation {
 			search:  "to.Addr().Unmap().WithZone(\"\")",
 			replace: "to.Addr().WithZone(\"\")",
 			pkg:     "./proxy/app", run: "^TestClusterPolicy$",
+		},
+	}
+}
+
+// hopMutations break the way from node to node.
+func hopMutations() []mutation {
+	return []mutation{
+		{
+			name: "count a hop that is not there against the endpoint", file: "proxy/protocol/http1/hop.go",
+			search:  "			x.o.HopFailures++\n			return nil, false\n",
+			replace: "			x.o.HopFailures++\n			return fail, true\n",
+			pkg:     "./proxy/app", run: "^TestNoHop$",
+		},
+		{
+			name: "send a request again that its hop may have passed on", file: "proxy/protocol/http1/hop.go",
+			search:  "(x.wrote == 0 || x.replayable())",
+			replace: "(x.wrote == 0 || x.whole)",
+			pkg:     "./proxy/protocol/http1", run: "^TestHop$",
+		},
+		{
+			name: "believe an application that nothing was written to it", file: "proxy/protocol/http1/hop.go",
+			search:  "x.resp.status >= 500 && x.resp.vias == 0 &&",
+			replace: "x.resp.status >= 500 &&",
+			pkg:     "./proxy/app", run: "^TestHopCannotConnect$",
+		},
+		{
+			name: "go wherever l5d-dst-endpoint says on any node", file: "proxy/route/chosen.go",
+			search:  "node != nil && node.Endpoint.Node == r.options.Node && node.Endpoint.Serving",
+			replace: "node != nil && node.Endpoint.Serving",
+			pkg:     "./proxy/app", run: "^TestChoicesThatAreNotFollowed$",
+		},
+		{
+			name: "follow a choice to an address", file: "proxy/app/hops.go",
+			search:  "	if !under(to, *r.discoveries.Load()) {\n",
+			replace: "	if len(to) == 0 {\n",
+			pkg:     "./proxy/app", run: "^TestChoicesThatAreNotFollowed$",
+		},
+		{
+			name: "make a new hop at each change of the endpoints", file: "proxy/naming/transformer/daemonset.go",
+			search:  "	if hop := d.hops[node].Value(); hop != nil {\n",
+			replace: "	if hop := d.hops[node].Value(); hop != nil && false {\n",
+			pkg:     "./proxy/naming/transformer", run: "^TestDaemonSet$",
 		},
 	}
 }

@@ -57,7 +57,7 @@ func TestNamersOverReloads(t *testing.T) {
 	}
 	resolver := dns.New(dns.Options{})
 	defer resolver.Close()
-	n := newNamers(resolver, store.Namer)
+	n := newNamers(resolver, store.Namer, newTransformers(store.Namer, "n1"))
 	defer n.close()
 	list := []v1alpha1.Namer{
 		{Kind: v1alpha1.KindNamerK8s, Prefix: "/k", LabelSelector: "version"},
