@@ -265,6 +265,9 @@ func TestHopCannotConnect(t *testing.T) {
 		}
 		return nil
 	})
+	if a.metric(t, "rt/outgoing/service/svc/web/failures/connect-refused") == 0 {
+		t.Error("the first proxy does not count the reason that the second gave")
+	}
 	var calls atomic.Int64
 	says := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		calls.Add(1)

@@ -128,6 +128,24 @@ func (x *exchange) isUnsent() bool {
 		x.resp.value("l5d-err") != nil && x.whole && x.interims == 0
 }
 
+// hopReason returns the reason of a failure that a hop found, or "" where the response is an application's.
+func (x *exchange) hopReason() string {
+	if x.o.Hop != HopTaken || x.resp.vias > 0 {
+		return ""
+	}
+	reason := x.resp.value("l5d-err")
+	if end := bytes.IndexAny(reason, "%+"); end >= 0 {
+		reason = reason[:end]
+	}
+	const longest = 40
+	for _, c := range reason {
+		if len(reason) > longest || c != '-' && (c < 'a' || c > 'z') {
+			return ""
+		}
+	}
+	return string(reason)
+}
+
 // isConnectFailure reports whether the hop could not connect to the endpoint.
 func (x *exchange) isConnectFailure() bool {
 	return bytes.HasPrefix(x.resp.value("l5d-err"), []byte("connect-"))

@@ -35,6 +35,7 @@ func TestHop(t *testing.T) {
 		status string
 		hops   Hop
 		resent int
+		reason string
 	}{
 		"answers":         {send: get, hop: ok, status: "200", hops: HopTaken},
 		"answers a post":  {send: postX, hop: ok, status: "200", hops: HopTaken},
@@ -47,15 +48,16 @@ func TestHop(t *testing.T) {
 			send: get, headers: "l5d-ctx-dtab: " + strings.Repeat("x", 20000) + "\r\n", direct: true, status: "200", hops: HopMissing, resent: 1,
 		},
 		"dies under a put":       {send: strings.Replace(postX, "POST", "PUT", 1), direct: true, status: "200", hops: HopMissing, resent: 1},
-		"dies under a post":      {send: postX, status: "502", hops: HopTaken},
-		"dies after a byte":      {send: get, hop: "H", status: "502", hops: HopTaken},
-		"dies after an interim":  {send: get, hop: "HTTP/1.1 103 Early Hints\r\n\r\n", status: "502", hops: HopTaken},
+		"dies under a post":      {send: postX, status: "502", hops: HopTaken, reason: ReasonUpstreamClosed},
+		"dies after a byte":      {send: get, hop: "H", status: "502", hops: HopTaken, reason: ReasonBadResponse},
+		"dies after an interim":  {send: get, hop: "HTTP/1.1 103 Early Hints\r\n\r\n", status: "502", hops: HopTaken, reason: ReasonUpstreamClosed},
 		"cannot send":            {send: postX, hop: hopError, direct: true, status: "200", hops: HopMissing, resent: 1},
-		"cannot send a stream":   {send: bigPost + strings.Repeat("x", 200000), hop: hopError, status: "502", hops: HopTaken},
+		"cannot send a stream":   {send: bigPost + strings.Repeat("x", 200000), hop: hopError, status: "502", hops: HopTaken, reason: ReasonHopUnbound},
 		"an application says so": {send: postX, hop: strings.Replace(hopError, "l5d-err", "Via: 1.1 fairlead\r\nl5d-err", 1), status: "502", hops: HopTaken},
-		"another error of a hop": {send: get, hop: strings.Replace(hopError, "l5d-retryable: true\r\n", "", 1), status: "502", hops: HopTaken},
+		"another error of a hop": {send: get, hop: strings.Replace(hopError, "l5d-retryable: true\r\n", "", 1), status: "502", hops: HopTaken, reason: ReasonHopUnbound},
 		"no connect and nobody else": {
 			send: get, hop: strings.Replace(hopError, "hop-unbound", "connect-refused", 1), status: "502", hops: HopTaken,
+			reason: ReasonConnectRefused,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -91,7 +93,7 @@ func TestHop(t *testing.T) {
 				h = c.head()
 			}
 			o := r.target.outcome(t, 0)
-			if !strings.HasPrefix(h, "HTTP/1.1 "+tc.status) || o.Hop != tc.hops || o.HopResends != tc.resent || o.HopFailures != 0 {
+			if !strings.HasPrefix(h, "HTTP/1.1 "+tc.status) || o.Hop != tc.hops || o.HopResends != tc.resent || o.HopFailures != 0 || o.Reason != tc.reason {
 				t.Errorf("got %q and %+v", h, o)
 			}
 			sent := strings.Split(<-heads, "\r\n")
@@ -187,5 +189,27 @@ func TestHopIsFrozen(t *testing.T) {
 				t.Errorf("got %+v", o)
 			}
 		})
+	}
+}
+
+func TestTunnelThroughHop(t *testing.T) {
+	t.Parallel()
+	hop := newEndpoint(t, func(_ int, c *client) {
+		c.tryHead()
+		c.reply("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nVia: 1.1 fairlead\r\n\r\nhello")
+		_, _ = io.Copy(c.c, c.r)
+	})
+	r := newRig(t, rigOptions{}, deadAddr(t))
+	r.withHop(hop.addr)
+	c := r.dial()
+	c.send("GET /a HTTP/1.1\r\nHost: web\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
+	c.head()
+	c.expect("hello")
+	c.send("echo")
+	c.expect("echo")
+	_ = c.c.CloseWrite()
+	c.expectEOF()
+	if o := r.target.outcome(t, 0); !o.Tunnel || o.Hop != HopTaken || o.RequestBytes != 4 || o.ResponseBytes != 9 {
+		t.Errorf("got %+v", o)
 	}
 }

@@ -52,7 +52,7 @@ type Outcome struct {
 	// Status is the status code sent to the client, or 0 when nothing could be sent.
 	Status int
 	Class  classify.Class
-	// Reason is empty for a relayed response that ended well.
+	// Reason is empty for a relayed response that ended well. A failure that a hop answers with is relayed, and has the hop's reason.
 	Reason string
 	// Node is the last endpoint tried, or nil.
 	Node *balance.Node

@@ -12,7 +12,9 @@ import (
 func (x *exchange) relay() bool {
 	x.o.HeadNs = transport.Now()
 	x.o.Status = x.resp.status
-	x.o.Class = classify.Status(x.resp.status)
+	if x.o.Class = classify.Status(x.resp.status); x.o.Class != classify.Success {
+		x.o.Reason = x.hopReason()
+	}
 	if x.resp.status == 101 {
 		x.tunnel()
 		return false
