@@ -38,8 +38,8 @@ func requestMutations() []mutation {
 	return []mutation{
 		{
 			name: "skip the swap: an edit is applied and not served", file: "proxy/app/app.go",
-			search:  "		routers[rc.Name].set(rc, mounts)\n",
-			replace: "		if old == nil {\n			routers[rc.Name].set(rc, mounts)\n		}\n",
+			search:  "		routers[rc.Name].set(rc, mounts, changes[i])\n",
+			replace: "		if gone[rc.Name] == nil {\n			routers[rc.Name].set(rc, mounts, changes[i])\n		}\n",
 			pkg:     "./proxy/app", run: "^TestEditsUnderTraffic$",
 		},
 		{
