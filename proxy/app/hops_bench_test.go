@@ -81,13 +81,13 @@ func asker(tb testing.TB, port int) func() {
 // ways returns a function that asks through one proxy, and one that asks through two.
 func ways(tb testing.TB) (one, two func()) {
 	tb.Helper()
-	c := newCluster()
+	c := newCluster(tb)
 	a, b := c.node(tb, "a"), c.node(tb, "b")
 	c.set(hopsPort, a.hop(), b.hop())
 	endpoint := quick(tb)
 	c.set("/default/http/web", on("", endpoint))
 	one = asker(tb, a.outgoing)
-	d := newCluster()
+	d := newCluster(tb)
 	e, f := d.node(tb, "a"), d.node(tb, "b")
 	d.set(hopsPort, e.hop(), f.hop())
 	d.set("/default/http/web", on("b", endpoint))

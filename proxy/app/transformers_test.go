@@ -39,7 +39,7 @@ func TestTransformersOfAMesh(t *testing.T) {
 
 // TestWhatMayBeDialled: endpoints of the cluster's own discovery wherever they are; what else there is only where the policy allows it.
 func TestWhatMayBeDialled(t *testing.T) {
-	c := newCluster()
+	c := newCluster(t)
 	a := c.node(t, "a")
 	for text, want := range map[string]bool{
 		"/#/io.l5d.k8s/default/http/web": true,
@@ -65,11 +65,11 @@ func TestWhatMayBeDialled(t *testing.T) {
 
 // TestReportsCountTheWholeService: what a router keeps to its own node has not lost the endpoints of others.
 func TestReportsCountTheWholeService(t *testing.T) {
-	c := newCluster()
+	c := newCluster(t)
 	unready := on("b", app(t, "b2"))
 	unready.Serving = false
 	c.set("/default/http/web", on("a", app(t, "a1")), on("b", app(t, "b1")), unready)
-	a := start(t, Options{Node: "a", Kubernetes: c.namer})
+	a := start(t, Options{Node: "a", Kubernetes: c.store().Namer})
 	incoming := freePort(t)
 	text := fmt.Sprintf(`apiVersion: fairlead.dev/v1alpha1
 kind: Mesh

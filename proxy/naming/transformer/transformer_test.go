@@ -108,10 +108,10 @@ func interpreter(t *testing.T, f *fake, rules string, own, every []*naming.Trans
 	if err != nil {
 		t.Fatal(err)
 	}
-	resolver := dns.New(nil)
+	resolver := dns.New(dns.Options{})
 	t.Cleanup(resolver.Close)
 	in := naming.NewInterpreter()
-	mounts := append(utility.Mounts(&utility.Inet{Resolver: resolver}), naming.Mount{Prefix: dtab.Path{"#"}, Namer: f, Transformers: own})
+	mounts := append(utility.Mounts(resolver), naming.Mount{Prefix: dtab.Path{"#"}, Namer: f, Transformers: own})
 	in.Set(dtab.Compile(d), mounts, time.Minute, every...)
 	return in
 }
