@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 // incoming is the proxy of the client's node, asked as other proxies ask it.
@@ -81,9 +83,33 @@ func testHops(t *testing.T, e *environment) {
 	}
 }
 
+// readyOn counts the ready endpoints of a Service by node, as proxies are told of them.
+func (e *environment) readyOn(t *testing.T, namespace, service string) map[string]int {
+	t.Helper()
+	var slices discoveryv1.EndpointSliceList
+	if err := e.client.List(t.Context(), &slices, client.InNamespace(namespace), client.MatchingLabels{discoveryv1.LabelServiceName: service}); err != nil {
+		t.Fatal(err)
+	}
+	ready := map[string]int{}
+	for _, slice := range slices.Items {
+		for _, e := range slice.Endpoints {
+			if e.NodeName != nil && e.Conditions.Ready != nil && *e.Conditions.Ready {
+				ready[*e.NodeName]++
+			}
+		}
+	}
+	return ready
+}
+
 // withoutProxy: while no proxy of a node is ready, the others go to its endpoints directly.
 func (e *environment) withoutProxy(t *testing.T, victim string, proxies map[string]corev1.Pod) {
 	t.Helper()
+	eventually(t, settle, "the slices say that the proxy is not ready", func() error {
+		if n := e.readyOn(t, namespace, "demo-proxy")[victim]; n > 0 {
+			return fmt.Errorf("%d ready on %s", n, victim)
+		}
+		return nil
+	})
 	fleet := e.fleet(t)
 	delete(fleet.addresses, victim)
 	delete(proxies, victim)

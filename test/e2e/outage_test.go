@@ -232,10 +232,18 @@ func (e *environment) refused(t *testing.T, form string, get func() (client.Obje
 // testFrozen: a proxy that does nothing is not counted as one that serves.
 func testFrozen(t *testing.T, e *environment) {
 	e.ready(t)
-	rolls, err := e.pods(t, "e2e", client.MatchingLabels{"app": "roll"})
-	if err != nil || len(rolls) == 0 {
-		t.Fatalf("Pods of roll: %v, %v", rolls, err)
-	}
+	rolls := map[string]int{}
+	eventually(t, 2*settle, "the last rollout is over, and told", func() error { // whoever tells was cut off from the API server too
+		rolls = e.readyOn(t, "e2e", "roll")
+		total := 0
+		for _, n := range rolls {
+			total += n
+		}
+		if total != 4 {
+			return fmt.Errorf("ready endpoints %v", rolls)
+		}
+		return nil
+	})
 	victim := slices.Sorted(maps.Keys(rolls))[0] // a node that others send requests to
 	proxies := e.proxies(t)
 	pids := e.pids(t, proxies[victim].Name)
