@@ -92,10 +92,12 @@ type exchange struct {
 	front        []byte
 
 	node *balance.Node
-	// next is picked already; pool is where the endpoint's connection goes back to; via is the hop that is waited for.
+	// next is picked already; pool is where the endpoint's connection goes back to; via is the hop that is waited for,
+	// and word what it said of a failure.
 	next               *balance.Node
 	pool               *transport.Pool
 	via                *transport.Via
+	word               hopWord
 	nodeStart          int64
 	tried              []*balance.Node
 	totalAt, attemptAt int64
@@ -182,7 +184,7 @@ func (x *exchange) request() bool {
 	x.o = Outcome{}
 	x.bodyStarted, x.bodyRunning, x.bodyOK, x.held, x.whole = false, false, false, false, false
 	x.bodyFail, x.bodyBytes, x.interims, x.wrote, x.led = nil, 0, 0, 0, 0
-	x.front, x.next, x.via = nil, nil, nil
+	x.front, x.next, x.via, x.word = nil, nil, nil, hopWord{}
 	x.bodyStop.Store(false)
 	x.bodyFailed.Store(false)
 	x.req.client = x.c.tc.Remote()

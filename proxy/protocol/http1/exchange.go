@@ -332,6 +332,9 @@ func (x *exchange) awaitHead() *Failure {
 	for {
 		if p := x.up.bytes(); len(p) > 0 {
 			done, fail := x.resp.parse(p, lim, &x.req)
+			if done {
+				x.hear()
+			}
 			if done && x.edge {
 				x.resp.bodiless = x.resp.clearContext()
 			}

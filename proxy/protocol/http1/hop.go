@@ -2,6 +2,7 @@ package http1
 
 import (
 	"bytes"
+	"strings"
 
 	"github.com/fairlead/fairlead/proxy/transport"
 )
@@ -51,6 +52,7 @@ func (x *exchange) wire() []byte {
 // another endpoint may be tried after this one; unsent is as in sendDirect.
 func (x *exchange) sendBy(way *transport.Way, more bool) (fail *Failure, unsent bool) {
 	x.unlead()
+	x.word = hopWord{}
 	if way.Hop == nil {
 		x.o.Hop = HopNone
 		return x.sendDirect(way.Direct)
@@ -68,6 +70,7 @@ func (x *exchange) sendBy(way *transport.Way, more bool) (fail *Failure, unsent 
 			x.dropUpstream()
 			x.unlead()
 			x.o.HopResends++
+			x.word = hopWord{}
 		case more && x.pickNext():
 			x.dropUpstream()
 			return errUnsent, true
@@ -121,35 +124,37 @@ var errHopLost = &Failure{502, ReasonUpstreamClosed, "the proxy on the endpoint'
 // errUnsent is never seen by a client: another endpoint is picked already where it is returned.
 var errUnsent = &Failure{502, ReasonConnectError, "the proxy on the endpoint's node could not send the request"}
 
-// isUnsent reports whether the response is one that the hop made, which wrote nothing to the endpoint, and the request can be sent
-// again. What a hop relays has its Via, so an application cannot say this.
-func (x *exchange) isUnsent() bool {
-	return x.resp.status >= 500 && x.resp.vias == 0 && string(x.resp.value("l5d-retryable")) == "true" &&
-		x.resp.value("l5d-err") != nil && x.whole && x.interims == 0
+// hopWord is what a hop says of a failure that it found itself.
+type hopWord struct {
+	reason string
+	// unsent says that nothing was written to the endpoint.
+	unsent bool
 }
 
-// hopReason returns the reason of a failure that a hop found, or "" where the response is an application's.
-func (x *exchange) hopReason() string {
-	if x.o.Hop != HopTaken || x.resp.vias > 0 {
-		return ""
-	}
+// hear takes the hop's word from a response head, before anybody drops the headers. What a hop relays has its Via, so an application
+// cannot say this.
+func (x *exchange) hear() {
 	reason := x.resp.value("l5d-err")
+	if x.via == nil || x.resp.status < 400 || x.resp.vias > 0 || reason == nil {
+		return
+	}
 	if end := bytes.IndexAny(reason, "%+"); end >= 0 {
 		reason = reason[:end]
 	}
 	const longest = 40
 	for _, c := range reason {
 		if len(reason) > longest || c != '-' && (c < 'a' || c > 'z') {
-			return ""
+			return // none of ours
 		}
 	}
-	return string(reason)
+	x.word = hopWord{reason: string(reason), unsent: string(x.resp.value("l5d-retryable")) == "true"}
 }
 
+// isUnsent reports whether the hop wrote nothing to the endpoint, and the request can be sent again.
+func (x *exchange) isUnsent() bool { return x.word.unsent && x.whole && x.interims == 0 }
+
 // isConnectFailure reports whether the hop could not connect to the endpoint.
-func (x *exchange) isConnectFailure() bool {
-	return bytes.HasPrefix(x.resp.value("l5d-err"), []byte("connect-"))
-}
+func (x *exchange) isConnectFailure() bool { return strings.HasPrefix(x.word.reason, "connect-") }
 
 // pickNext picks another endpoint in advance. Where there is none, the response at hand is the answer.
 func (x *exchange) pickNext() bool {

@@ -213,3 +213,22 @@ func TestTunnelThroughHop(t *testing.T) {
 		t.Errorf("got %+v", o)
 	}
 }
+
+// TestHopAtTheEdge: what a hop says is heard where nobody else gets to hear it.
+func TestHopAtTheEdge(t *testing.T) {
+	t.Parallel()
+	hop := newEndpoint(t, func(_ int, c *client) {
+		c.tryHead()
+		c.reply(hopError)
+	})
+	e := newEndpoint(t, serveOK)
+	r := newRig(t, rigOptions{}, e.addr)
+	r.s.SetClearContext(true)
+	r.withHop(hop.addr)
+	c := r.dial()
+	c.send(postX)
+	c.expect(cliOK)
+	if o := r.target.outcome(t, 0); o.HopResends != 1 || o.Hop != HopMissing || o.Reason != "" {
+		t.Errorf("got %+v", o)
+	}
+}

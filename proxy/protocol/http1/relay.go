@@ -13,7 +13,7 @@ func (x *exchange) relay() bool {
 	x.o.HeadNs = transport.Now()
 	x.o.Status = x.resp.status
 	if x.o.Class = classify.Status(x.resp.status); x.o.Class != classify.Success {
-		x.o.Reason = x.hopReason()
+		x.o.Reason = x.word.reason
 	}
 	if x.resp.status == 101 {
 		x.tunnel()
