@@ -64,6 +64,7 @@ type Reflector struct {
 	unstreamed bool
 
 	mu      sync.Mutex
+	running bool
 	broken  error
 	contact time.Time
 }
@@ -80,9 +81,10 @@ func New(o Options) *Reflector {
 	}
 }
 
-// Run watches until ctx is done.
+// Run watches until ctx is done. It may be called again then.
 func (r *Reflector) Run(ctx context.Context) {
-	defer func() { r.lists.Wait(); r.streams.Wait() }()
+	r.setRunning(true)
+	defer func() { r.setRunning(false); r.lists.Wait(); r.streams.Wait() }()
 	// What client-go would log of a break is logged here, once; and the waits are those of pace.
 	ctx = klog.NewContext(ctx, logr.Discard())
 	inner := cache.NewReflectorWithOptions(r.listWatch(), r.opts.Object, counting{r.opts.Store, r}, cache.ReflectorOptions{
@@ -92,6 +94,27 @@ func (r *Reflector) Run(ctx context.Context) {
 	for ctx.Err() == nil {
 		_ = inner.ListAndWatchWithContext(ctx)
 	}
+}
+
+func (r *Reflector) setRunning(running bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.running = running
+}
+
+// beginList lets a list begin, which then owes lists.Done. Client-go does not wait for its lists when it stops, so one may want to begin
+// when Run has ended.
+func (r *Reflector) beginList(ctx context.Context) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if !r.running {
+		return context.Canceled
+	}
+	r.lists.Add(1)
+	return nil
 }
 
 // Contact returns when the API server was last heard for this resource, and why it cannot be heard now (nil: it can). The time
@@ -128,7 +151,9 @@ func (r *Reflector) ready(ctx context.Context) error {
 
 // list asks for a page and lets the Store's transformer have each object of it at once, so that pages do not pile up in full.
 func (r *Reflector) list(ctx context.Context, opts metav1.ListOptions) (runtime.Object, error) {
-	r.lists.Add(1) // client-go does not wait for a list when it stops
+	if err := r.beginList(ctx); err != nil {
+		return nil, err
+	}
 	defer r.lists.Done()
 	if err := r.ready(ctx); err != nil {
 		return nil, err

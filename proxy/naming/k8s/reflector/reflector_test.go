@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	goruntime "runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -162,6 +163,17 @@ func start(t *testing.T, a *api, silence time.Duration) (store *names, r *Reflec
 
 func startWith(t *testing.T, cfg *rest.Config, silence time.Duration) (store *names, r *Reflector, tree *telemetry.Tree, failed chan error) {
 	t.Helper()
+	store, r, tree, failed = stopped(t, cfg, silence)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { r.Run(ctx); close(done) }()
+	t.Cleanup(func() { cancel(); <-done })
+	return store, r, tree, failed
+}
+
+// stopped makes a Reflector and does not run it.
+func stopped(t *testing.T, cfg *rest.Config, silence time.Duration) (store *names, r *Reflector, tree *telemetry.Tree, failed chan error) {
+	t.Helper()
 	scheme := runtime.NewScheme()
 	scheme.AddKnownTypes(corev1.SchemeGroupVersion, &corev1.Service{}, &corev1.ServiceList{})
 	metav1.AddToGroupVersion(scheme, corev1.SchemeGroupVersion)
@@ -176,14 +188,7 @@ func startWith(t *testing.T, cfg *rest.Config, silence time.Duration) (store *na
 		Client: client, Resource: "services", Object: &corev1.Service{}, Store: store, Scope: tree, Silence: silence,
 		Log: logr.Discard(), OnError: func(err error) { failed <- err },
 	})
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() { r.Run(ctx); close(done) }()
-	t.Cleanup(func() {
-		cancel()
-		<-done
-		client.Client.CloseIdleConnections()
-	})
+	t.Cleanup(client.Client.CloseIdleConnections)
 	return store, r, tree, failed
 }
 
@@ -277,6 +282,26 @@ func TestStopsAtOnceInABackoff(t *testing.T) {
 			t.Errorf("stopping took %v", d)
 		}
 	})
+}
+
+// A Reflector may be stopped at any time and run again. Client-go begins lists on goroutines of their own, and does not wait for them.
+func TestRunsAgain(t *testing.T) {
+	a := newAPI(t, status(http.StatusNotFound))
+	_, r, _, _ := stopped(t, &rest.Config{Host: a.URL}, 0)
+	r.unstreamed, r.opts.OnError = true, nil
+	for i := range 500 {
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			r.Run(ctx)
+		}()
+		for range i % 50 {
+			goruntime.Gosched()
+		}
+		cancel()
+		<-done
+	}
 }
 
 // With an etcd that is too old, an API server takes a request for a streamed list and says in the stream that it has none.
