@@ -147,3 +147,28 @@ func BenchmarkParse(b *testing.B) {
 		}
 	}
 }
+
+// Hits are what a lookup is made of.
+func TestHitsAreTheLookup(t *testing.T) {
+	d, err := Parse("/a => /x; /a/* => ~; / => /y; /b => /z")
+	if err != nil {
+		t.Fatal(err)
+	}
+	local, err := Parse("/a/b => /w | !; /c => /v")
+	if err != nil {
+		t.Fatal(err)
+	}
+	table := Compile(d).With(local)
+	for _, p := range []Path{nil, {"a"}, {"a", "b"}, {"a", "b", "c"}, {"b"}, {"c", "d"}, {"e"}} {
+		var trees []Weighted
+		for _, h := range table.Hits(local, p) {
+			trees = append(trees, Weighted{1, h.Tree})
+			if n, ok := h.Dentry.Prefix.Matches(p); !ok || !h.Dentry.Dst.rewrite(p[n:], Source{}).Equal(h.Tree) {
+				t.Errorf("%s: %s gives %s", p, h.Dentry, h.Tree)
+			}
+		}
+		if got, want := join(trees), table.LookupWith(local, p); !got.Equal(want) {
+			t.Errorf("%s: hits are %s, lookup is %s", p, got, want)
+		}
+	}
+}

@@ -92,34 +92,56 @@ type evaluation struct {
 // run delegates the path. Rules that exceed MaxLookups anywhere are an error as a whole: a union would otherwise spread its requests
 // over whatever was reached in time.
 func (e *evaluation) run(p dtab.Path) outcome {
-	from := origin{then: e.rules.transformers}
+	from, first := e.begin()
 	var out outcome
-	if t, rest := from.then.constant(); t != nil {
-		out = e.replace(t, rest, 0, from)
+	if first != nil {
+		out = e.replace(first, 0, from)
 	} else {
 		out = e.bind(p, 0, from)
 	}
-	if e.lookups > MaxLookups || e.asked > MaxLookups {
-		return outcome{verdict: broken, err: &RuleError{p, ErrMaxLookups}}
-	}
-	if e.byLocal > MaxLocalLookups {
-		return outcome{verdict: broken, err: &RuleError{p, ErrMaxLocalLookups}}
+	if over := e.exceeded(); over != nil {
+		return outcome{verdict: broken, err: &RuleError{p, over}}
 	}
 	return out
 }
 
+// begin returns where a delegation comes from, and the transformer that is all of it, or nil.
+func (e *evaluation) begin() (origin, *Transformer) {
+	from := origin{then: e.rules.transformers}
+	t, rest := from.then.constant()
+	if t != nil {
+		from.then = rest
+	}
+	return from, t
+}
+
+// exceeded returns the limit that was passed anywhere in the delegation, or nil.
+func (e *evaluation) exceeded() error {
+	switch {
+	case e.lookups > MaxLookups || e.asked > MaxLookups:
+		return ErrMaxLookups
+	case e.byLocal > MaxLocalLookups:
+		return ErrMaxLocalLookups
+	}
+	return nil
+}
+
+// enter counts a look-up, and returns the limit that it passes, or nil.
+func (e *evaluation) enter(depth int, from origin) error {
+	if depth >= dtab.MaxDepth {
+		return ErrMaxDepth
+	}
+	e.lookups++
+	if from.local {
+		e.byLocal++
+	}
+	return e.exceeded()
+}
+
 // bind is Linkerd's delegation (linkerd1.md section 4.3): the dtab first, then the namers, for every path.
 func (e *evaluation) bind(p dtab.Path, depth int, from origin) outcome {
-	if depth >= dtab.MaxDepth {
-		return outcome{verdict: broken, err: &RuleError{p, ErrMaxDepth}}
-	}
-	if e.lookups++; e.lookups > MaxLookups {
-		return outcome{verdict: broken, err: &RuleError{p, ErrMaxLookups}}
-	}
-	if from.local {
-		if e.byLocal++; e.byLocal > MaxLocalLookups {
-			return outcome{verdict: broken, err: &RuleError{p, ErrMaxLocalLookups}}
-		}
+	if err := e.enter(depth, from); err != nil {
+		return outcome{verdict: broken, err: &RuleError{p, err}}
 	}
 	tree := e.rules.table.LookupWith(e.local, p)
 	if tree.Kind == dtab.Neg {
@@ -135,11 +157,7 @@ func (e *evaluation) lookup(p dtab.Path, depth int, from origin) outcome {
 		if !p.HasPrefix(m.Prefix) {
 			continue
 		}
-		if from.local && m.Address {
-			return outcome{verdict: broken, err: &RuleError{p, ErrLocalAddress}}
-		}
-		out := e.ask(m, p, depth, from)
-		if out.verdict != neg {
+		if out := e.ask(m, p, depth, from); out.verdict != neg {
 			return out
 		}
 	}
@@ -147,25 +165,58 @@ func (e *evaluation) lookup(p dtab.Path, depth int, from origin) outcome {
 }
 
 func (e *evaluation) ask(m *Mount, p dtab.Path, depth int, from origin) outcome {
-	if e.asked++; e.asked > MaxLookups {
-		return outcome{verdict: broken, err: &RuleError{p, ErrMaxLookups}}
+	if err := e.mayAsk(m, from); err != nil {
+		return outcome{verdict: broken, err: &RuleError{p, err}}
 	}
 	if t, rest := transformers(m.Transformers).constant(); t != nil {
-		return e.replace(t, append(rest[:len(rest):len(rest)], from.then...), depth, from)
+		from.then = slices.Concat(rest, from.then)
+		return e.replace(t, depth, from)
 	}
-	tree, state, err := e.deps.lookup(m, p)
-	switch {
-	case state == Pending:
-		return outcome{verdict: pending}
-	case state == Failed && isUnset(tree):
-		var rule *RuleError
-		if !errors.As(err, &rule) {
-			err = fmt.Errorf("namer %s: %w", m.Prefix, err)
-		}
-		return outcome{verdict: broken, err: err}
+	tree, out := e.consult(m, p)
+	if out.verdict != bound {
+		return out
 	}
 	return e.answered(tree, m, depth, from)
 }
+
+// mayAsk counts a question to a namer, and returns why it may not be asked, or nil.
+func (e *evaluation) mayAsk(m *Mount, from origin) error {
+	if from.local && m.Address {
+		return ErrLocalAddress
+	}
+	if e.asked++; e.asked > MaxLookups {
+		return ErrMaxLookups
+	}
+	return nil
+}
+
+// consult returns the answer of one namer, which is yet to be evaluated where the verdict is bound.
+func (e *evaluation) consult(m *Mount, p dtab.Path) (Tree, outcome) {
+	tree, state, err := e.deps.lookup(m, p)
+	switch {
+	case state == Pending:
+		return Tree{}, outcome{verdict: pending}
+	case state == Failed && isUnset(tree):
+		var rule *RuleError
+		if !errors.As(err, &rule) {
+			err = &namerError{m.Prefix, err}
+		}
+		return Tree{}, outcome{verdict: broken, err: err}
+	}
+	return tree, outcome{verdict: bound}
+}
+
+// namerError is why a namer gave no answer.
+type namerError struct {
+	prefix dtab.Path
+	err    error
+}
+
+// Error implements error.
+func (e *namerError) Error() string { return "namer " + e.prefix.String() + ": " + e.err.Error() }
+
+// Unwrap returns the cause.
+func (e *namerError) Unwrap() error { return e.err }
 
 // isUnset reports whether a namer never gave an answer: the zero Tree is a leaf of nothing.
 func isUnset(t Tree) bool {
@@ -204,7 +255,8 @@ func (e *evaluation) answered(t Tree, m *Mount, depth int, from origin) outcome 
 	switch t.Kind {
 	case dtab.Leaf:
 		if t.Bound != nil {
-			return e.transform(t.Bound, slices.Concat(m.Transformers, from.then), depth, from)
+			from.then = slices.Concat(m.Transformers, from.then)
+			return e.transform(t.Bound, depth, from)
 		}
 		return e.bind(t.Path, depth+1, from)
 	case dtab.Alt:

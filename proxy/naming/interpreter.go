@@ -80,12 +80,8 @@ func (in *Interpreter) current() *rules {
 //
 // A tree of a Name has only bound leaves, and is Ok with a Neg tree when the name does not exist.
 func (in *Interpreter) Bind(p dtab.Path, local dtab.Dtab, onChange func(Tree, State, error)) *Name {
-	own := slices.Clone(local)
-	for i := range own {
-		own[i].Source.Object = LocalObject
-	}
 	n := &Name{
-		interpreter: in, path: p, local: own, onChange: onChange,
+		interpreter: in, path: p, local: ownRules(local), onChange: onChange,
 		live: NewVar[Tree](), quit: make(chan struct{}), done: make(chan struct{}), wake: make(chan struct{}, 1),
 		deps: deps{held: make(map[depKey]*dep)},
 	}
@@ -95,6 +91,15 @@ func (in *Interpreter) Bind(p dtab.Path, local dtab.Dtab, onChange func(Tree, St
 	n.evaluate()
 	go n.follow()
 	return n
+}
+
+// ownRules returns the rules as those of a request.
+func ownRules(local dtab.Dtab) dtab.Dtab {
+	own := slices.Clone(local)
+	for i := range own {
+		own[i].Source.Object = LocalObject
+	}
+	return own
 }
 
 // Name is one path, bound, and kept up to date until it is closed. It implements Live[Tree].

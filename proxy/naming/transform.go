@@ -73,22 +73,28 @@ func (ts transformers) constant() (t *Transformer, rest transformers) {
 }
 
 // transform takes a bound leaf through the transformers.
-func (e *evaluation) transform(b *Bound, ts transformers, depth int, from origin) outcome {
-	for i, t := range ts {
+func (e *evaluation) transform(b *Bound, depth int, from origin) outcome {
+	for i, t := range from.then {
 		if t.Path != nil {
-			return e.replace(t, ts[i+1:], depth, from)
+			from.then = from.then[i+1:]
+			return e.replace(t, depth, from)
 		}
 		b = t.apply(b)
 	}
 	return outcome{verdict: bound, tree: Tree{Kind: dtab.Leaf, Bound: b, Source: from.source, Path: from.path}}
 }
 
-// replace binds the path of a transformer by the namers. It is the configuration's own, so it may be an address whoever asked.
-func (e *evaluation) replace(t *Transformer, rest transformers, depth int, from origin) outcome {
+// replace binds the path of a transformer by the namers. What is bound goes through those of from.then.
+func (e *evaluation) replace(t *Transformer, depth int, from origin) outcome {
 	if depth++; depth >= dtab.MaxDepth {
 		return outcome{verdict: broken, err: &RuleError{t.Path, ErrMaxDepth}}
 	}
+	return e.lookup(t.Path, depth, from.instead(t))
+}
+
+// instead returns the origin of a transformer's path. The path is the configuration's own, so it may be an address whoever asked.
+func (from origin) instead(t *Transformer) origin {
 	from.local = false
-	from.then = append(transformers{t.named()}, rest...)
-	return e.lookup(t.Path, depth, from)
+	from.then = append(transformers{t.named()}, from.then...)
+	return from
 }

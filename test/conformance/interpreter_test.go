@@ -236,10 +236,11 @@ func servedEval(t *testing.T, c dtabCase) {
 	}
 }
 
-// servedDelegate compares where the playground's tree ends with what is served: the shown tree itself is the admin page's.
+// servedDelegate compares where the playground's tree ends with what is served, and the tree with what is explained.
 func servedDelegate(t *testing.T, c dtabCase) {
 	d, p := must(t, dtab.Parse, c.Dtab), must(t, dtab.ParsePath, c.Path)
 	checkServed(t, &oracle{dtab: d, bound: c.Bound, given: c.Given.Namers}, p, mountsOf(t, c.Bound, c.Given.Namers))
+	explainDelegate(t, c)
 }
 
 // checkServed compares the proxy's answer with the reference evaluator's, and reports whether both bound the name.

@@ -1,0 +1,148 @@
+package naming_test
+
+import (
+	"context"
+	"net/netip"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/fairlead/fairlead/proxy/dtab"
+	"github.com/fairlead/fairlead/proxy/naming"
+)
+
+// find returns the steps that ok is true for, in the order they are shown.
+func find(s *naming.Step, ok func(*naming.Step) bool) (out []*naming.Step) {
+	if s == nil {
+		return nil
+	}
+	if ok(s) {
+		out = append(out, s)
+	}
+	out = append(out, find(s.Delegate, ok)...)
+	for _, a := range s.Alt {
+		out = append(out, find(a, ok)...)
+	}
+	for _, u := range s.Union {
+		out = append(out, find(u.Tree, ok)...)
+	}
+	return out
+}
+
+// Every branch is tried, also below what decides, and each step names its rule.
+func TestExplainTriesEveryBranch(t *testing.T) {
+	f, in := newFake(), naming.NewInterpreter()
+	rules, err := dtab.Parse("/old => /#/a; /host => /#/b; /svc => /old; /svc => 3 * /host & 1 * /none | /old")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range rules {
+		rules[i].Source = dtab.Source{Object: "prod/web", Index: i}
+	}
+	in.Set(dtab.Compile(rules), []naming.Mount{{Prefix: dtab.Path{"#"}, Namer: f}}, time.Minute)
+	f.at("/a/web").Set(leaf("/#/a/web"))
+	bound := leaf("/#/b/web")
+	bound.Bound.Addrs = naming.Fixed(naming.Addrs{Endpoints: []naming.Endpoint{
+		{Addr: netip.MustParseAddrPort("10.0.0.1:80"), Node: "n1", Weight: 1, Serving: true},
+		{Addr: netip.MustParseAddrPort("10.0.0.2:80"), Weight: 1},
+	}})
+	f.at("/b/web").Set(bound)
+	e := in.Explain(t.Context(), path(t, "/svc/web"), nil)
+	leaves := find(e.Root, func(s *naming.Step) bool { return s.Type == naming.StepLeaf })
+	if len(leaves) != 3 || !leaves[0].Primary || leaves[1].Primary || leaves[2].Primary {
+		t.Fatalf("leaves %+v, want the first of three marked", leaves)
+	}
+	first := leaves[0]
+	if first.Share != 1 || first.Bound.ID != "/#/b/web" || first.Bound.Addr.Available != 1 || first.Bound.Addr.Total != 2 {
+		t.Errorf("the leaf is %+v of %+v", first, first.Bound.Addr)
+	}
+	if d := first.Dentry; d.Object != "prod/web" || d.Index != 1 || d.Prefix != "/host" || d.Dst != "/#/b" {
+		t.Errorf("the leaf came from %+v", d)
+	}
+	if none := find(e.Root, func(s *naming.Step) bool { return s.Path == "/none/web" }); len(none) != 1 || none[0].Outcome != "neg" || none[0].Primary {
+		t.Errorf("the dropped branch of the union is %+v", none)
+	}
+	if n := f.watches(""); n != 0 {
+		t.Errorf("%d answers are still held", n)
+	}
+}
+
+// An explanation waits for answers and endpoints that are on their way, and says what did not come.
+func TestExplainWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, in := newFake(), naming.NewInterpreter()
+		in.Set(table(t, "/svc => /#/a"), []naming.Mount{{Prefix: dtab.Path{"#"}, Namer: f}}, 0)
+		answer := f.pending("/a/web")
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		defer cancel()
+		begin := time.Now()
+		if e := in.Explain(ctx, path(t, "/svc/web"), nil); e.State != naming.Pending || e.Root.Outcome != "pending" || time.Since(begin) != 2*time.Second {
+			t.Errorf("after %s: state %d, %+v", time.Since(begin), e.State, e.Root)
+		}
+		addrs := naming.NewVar[naming.Addrs]()
+		go func() {
+			time.Sleep(time.Second) // the bubble's clock
+			late := leaf("/#/a/web")
+			late.Bound.Addrs = addrs
+			answer.Set(late)
+			time.Sleep(time.Second) // the bubble's clock
+			addrs.Set(naming.Addrs{Endpoints: []naming.Endpoint{{Serving: true}}})
+		}()
+		e := in.Explain(t.Context(), path(t, "/svc/web"), nil)
+		if e.State != naming.Ok || e.Root.Delegate.Bound.Addr.Available != 1 {
+			t.Errorf("state %d, root %+v", e.State, e.Root)
+		}
+	})
+}
+
+// What fans out is cut and says so; what requests get is told all the same.
+func TestExplainIsBounded(t *testing.T) {
+	in, f, _ := interpreter(t, "/svc => /#/b | /wide; /wide => /loop & /loop & /loop; /loop => /wide")
+	f.at("/b/web").Set(leaf("/#/b/web"))
+	e := in.Explain(t.Context(), path(t, "/svc/web"), nil)
+	all := find(e.Root, func(*naming.Step) bool { return true })
+	cut := find(e.Root, func(s *naming.Step) bool { return s.Truncated })
+	if len(all) > naming.MaxSteps || len(cut) == 0 {
+		t.Errorf("%d steps, %d of them cut, want at most %d", len(all), len(cut), naming.MaxSteps)
+	}
+	if show(e.Tree) != "/#/b/web" || e.Root.Outcome != "bound" {
+		t.Errorf("leads to %s, %s", show(e.Tree), e.Root.Outcome)
+	}
+}
+
+// A request's own rules are told as such, and may not lead to an address.
+func TestExplainRulesOfARequest(t *testing.T) {
+	in, f, _ := interpreter(t, "/svc => /#/a")
+	f.at("/a/web").Set(leaf("/#/a/web"))
+	local, err := dtab.Parse("/svc => /$/inet/10.0.0.1/80")
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := in.Explain(t.Context(), path(t, "/svc/web"), local)
+	refused := find(e.Root, func(s *naming.Step) bool { return s.Type == naming.StepException })
+	if len(refused) != 1 || !refused[0].Primary || refused[0].Dentry.Object != naming.LocalObject || refused[0].Message != naming.ErrLocalAddress.Error() {
+		t.Errorf("the step is %+v", refused)
+	}
+}
+
+// Transformers are steps around what they make of a name.
+func TestExplainTransformers(t *testing.T) {
+	f, in := newFake(), naming.NewInterpreter()
+	drop := &naming.Transformer{Prefix: dtab.Path{"%", "drop"}, Change: func([]naming.Endpoint) []naming.Endpoint { return nil }}
+	other := &naming.Transformer{Prefix: dtab.Path{"%", "replace"}, Path: dtab.Path{"#", "b"}}
+	f.at("/b").Set(leaf("/#/b"))
+	bound := leaf("/#/a/web")
+	bound.Bound.Addrs = naming.Fixed(naming.Addrs{Endpoints: []naming.Endpoint{{Serving: true}}})
+	f.at("/a/web").Set(bound)
+	mounts := []naming.Mount{{Prefix: dtab.Path{"#"}, Namer: f, Transformers: []*naming.Transformer{drop}}}
+	in.Set(table(t, "/svc => /#/a"), mounts, 0)
+	s := in.Explain(t.Context(), path(t, "/svc/web"), nil).Root.Delegate
+	if s.Type != naming.StepTransformation || s.Name != "/%/drop" || s.Tree.Bound.ID != "/%/drop/#/a/web" || s.Tree.Bound.Addr.Total != 0 || s.Tree.Share != 1 {
+		t.Errorf("changed: %+v, %+v", s, s.Tree)
+	}
+	in.Set(table(t, "/svc => /#/a"), mounts, 0, other)
+	s = in.Explain(t.Context(), path(t, "/svc/web"), nil).Root.Delegate
+	if s.Tree.Name != "/%/replace" || s.Tree.Tree.Path != "/#/b" || !s.Tree.Tree.Primary {
+		t.Errorf("replaced: %+v, %+v", s, s.Tree)
+	}
+}
