@@ -4,6 +4,7 @@ package admin
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -34,6 +35,8 @@ type Options struct {
 	Config func() any
 	// Extra are further JSON pages by path: /client_state.json, /bound-names.json, /namer_state.json.
 	Extra map[string]func() any
+	// Questions are further JSON pages that are asked something: /delegator.json.
+	Questions map[string]Question
 	// Log gets what net/http has to say about connections and panics.
 	Log logr.Logger
 }
@@ -47,9 +50,10 @@ type handler struct {
 }
 
 type page struct {
-	serve http.HandlerFunc
-	about string
-	probe bool // served even if all slots are taken: a slow scraper must not get the pod killed
+	serve   http.HandlerFunc
+	about   string
+	methods string // "" is GET and HEAD
+	probe   bool   // served even if all slots are taken: a slow scraper must not get the pod killed
 }
 
 // Handler returns the pages. At most four requests are served at once; more get 503 and are counted in admin/rejected. Liveness
@@ -73,6 +77,9 @@ func Handler(o Options) http.Handler {
 	for path, value := range o.Extra {
 		h.pages[path] = page{serve: jsonPage(value), about: "state of the proxy"}
 	}
+	for path, q := range o.Questions {
+		h.pages[path] = page{serve: q.serve, about: q.About, methods: q.methods()}
+	}
 	index := page{serve: h.index, about: "this list"}
 	h.pages["/admin"], h.pages["/admin/index.txt"] = index, index
 	h.addProfiles()
@@ -84,16 +91,16 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.requests.Incr(0)
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.Header().Set("Cache-Control", "no-store")
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		w.Header().Set("Allow", "GET, HEAD")
-		http.Error(w, "this port is read only: GET or HEAD expected", http.StatusMethodNotAllowed)
-		return
-	}
 	path := strings.TrimSuffix(r.URL.Path, "/")
 	if path == "" {
 		path = "/admin"
 	}
 	p, ok := h.pages[path]
+	if methods := cmp.Or(p.methods, "GET, HEAD"); !slices.Contains(strings.Split(methods, ", "), r.Method) {
+		w.Header().Set("Allow", methods)
+		http.Error(w, "this port is read only: "+methods+" expected", http.StatusMethodNotAllowed)
+		return
+	}
 	if !ok {
 		http.Error(w, "no such page; /admin lists those there are", http.StatusNotFound)
 		return

@@ -40,6 +40,14 @@ type router struct {
 	// isLocal says that other proxies send requests here whose endpoint they chose, discoveries which names those may have.
 	isLocal     atomic.Bool
 	discoveries atomic.Pointer[[]dtab.Path]
+	// bindings are what names are bound by beside the rules.
+	bindings atomic.Pointer[bindings]
+}
+
+// bindings are the namers of a router and its transformers.
+type bindings struct {
+	mounts  []naming.Mount
+	changes []*naming.Transformer
 }
 
 // identifiers are an immutable set of identifiers. generation keeps names made by other sets apart.
@@ -105,6 +113,7 @@ func (r *router) set(rc *config.Router, mounts []naming.Mount, changes []*naming
 			mounts[i].Address = false
 		}
 	}
+	r.bindings.Store(&bindings{mounts, changes})
 	r.routes.Set(rc, mounts, settleTimeout, changes...)
 }
 

@@ -183,10 +183,11 @@ func (p *proxy) pages() admin.Options {
 		"/client_state.json": func() any { return p.app.Clients() },
 		"/bound-names.json":  func() any { return p.app.Names() },
 		"/health.json":       func() any { return p.app.Health() },
+		"/names.json":        func() any { return p.app.Uses() },
 	}
 	return admin.Options{
 		Metrics: p.metrics, Prometheus: prometheus.New(p.metrics, prometheus.Options{}), Ready: p.ready,
-		Config: func() any { return p.app.View() }, Extra: extra, Log: p.options.Log.WithName("admin"),
+		Config: func() any { return p.app.View() }, Extra: extra, Questions: p.app.Questions(), Log: p.options.Log.WithName("admin"),
 	}
 }
 

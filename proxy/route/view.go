@@ -1,6 +1,7 @@
 package route
 
 import (
+	"context"
 	"slices"
 	"strings"
 
@@ -85,4 +86,33 @@ func (r *Router) Requests() map[DestinationKey]int64 {
 // Follow keeps a path bound that no request asked for, under the router's rules, until the name is closed.
 func (r *Router) Follow(p dtab.Path) *naming.Name {
 	return r.interpreter.Bind(p, nil, func(naming.Tree, naming.State, error) {})
+}
+
+// Explain tells where a path leads under the router's rules and those of local, with every branch tried. See
+// naming.Interpreter.Explain.
+func (r *Router) Explain(ctx context.Context, p dtab.Path, local dtab.Dtab) *naming.Explanation {
+	return r.interpreter.Explain(ctx, p, local)
+}
+
+// Use is a logical name in use.
+type Use struct {
+	Path dtab.Path
+	// Requests since the name came into use.
+	Requests uint64
+}
+
+// Uses returns the logical names kept bound, sorted by their show form.
+func (r *Router) Uses() []Use {
+	r.mu.Lock()
+	out := make([]Use, 0, len(r.services))
+	for _, s := range r.services {
+		u := Use{Path: s.path}
+		if s.metrics != nil {
+			u.Requests = s.metrics.requests.Value()
+		}
+		out = append(out, u)
+	}
+	r.mu.Unlock()
+	slices.SortFunc(out, func(a, b Use) int { return strings.Compare(a.Path.String(), b.Path.String()) })
+	return out
 }
