@@ -18,13 +18,15 @@ demo-down: ## Take down what make demo brought up.
 	hack/demo down
 
 ##@ Build
-.PHONY: build operator proxy image generate
-build: operator proxy ## Build bin/operator and bin/proxy.
+.PHONY: build operator proxy cli image generate
+build: operator proxy cli ## Build bin/operator, bin/proxy and bin/fairlead.
 operator: ## Build bin/operator alone.
 	$(GO_BUILD) -o bin/operator ./cmd/operator
 proxy: ## Build bin/proxy alone.
 	$(GO_BUILD) -o bin/proxy ./cmd/proxy
-image: build ## Write the container image to bin/fairlead.tar without a container engine.
+cli: ## Build bin/fairlead, the command line (as kubectl-fairlead a plugin of kubectl).
+	$(GO_BUILD) -o bin/fairlead ./cmd/fairlead
+image: operator proxy ## Write the container image to bin/fairlead.tar without a container engine.
 	go run ./hack/image -dockerfile Dockerfile -name $(IMAGE) -o bin/fairlead.tar
 generate: ## Regenerate CRDs, deep copies and apply configurations.
 	go tool controller-gen object crd applyconfiguration paths=./api/... output:crd:dir=config/crd/bases

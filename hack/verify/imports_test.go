@@ -57,6 +57,7 @@ type rule struct {
 var rules = []rule{
 	{"api/v1alpha1/applyconfiguration", []string{"k8s.io/apimachinery/...", "k8s.io/client-go/applyconfigurations/...", "k8s.io/api/core/v1", "sigs.k8s.io/structured-merge-diff/...", module + "/api/..."}},
 	{"api", []string{"k8s.io/apimachinery/...", "k8s.io/api/core/v1"}},
+	{"proxy/dtab/lint", []string{module + "/proxy/dtab"}},
 	{"proxy/dtab", nil},
 	{"proxy/config", []string{module + "/api/v1alpha1", module + "/proxy/dtab", "k8s.io/apimachinery/...", "k8s.io/api/core/v1", "sigs.k8s.io/yaml/...", "go.yaml.in/yaml/v3"}},
 	{"proxy/identify", []string{module + "/api/v1alpha1", module + "/proxy/config", module + "/proxy/dtab"}},
@@ -76,6 +77,8 @@ var rules = []rule{
 	{"controllers/rollup", []string{module + "/api/...", module + "/proxy/config", module + "/proxy/dtab", "k8s.io/api/...", "k8s.io/apimachinery/..."}},
 	{"controllers", []string{module + "/api/...", module + "/controllers/...", module + "/proxy/config", module + "/proxy/dtab", "k8s.io/...", "sigs.k8s.io/...", "github.com/go-logr/...", "golang.org/x/time/rate", "github.com/prometheus/..."}},
 	{"cmd/proxy", []string{module + "/proxy/app", module + "/proxy/config", module + "/proxy/control", "github.com/go-logr/...", "go.uber.org/zap/..."}},
+	{"cli", []string{module + "/api/...", module + "/config/crd", module + "/proxy/app", module + "/proxy/config", module + "/proxy/dtab/...", module + "/proxy/naming", "k8s.io/...", "sigs.k8s.io/controller-runtime/...", "sigs.k8s.io/yaml", "github.com/spf13/cobra"}},
+	{"cmd/fairlead", []string{module + "/cli", "k8s.io/cli-runtime/..."}},
 	{"cmd/operator", []string{module + "/api/...", module + "/controllers/...", "k8s.io/...", "sigs.k8s.io/...", "github.com/go-logr/...", "go.uber.org/zap/..."}},
 }
 
@@ -134,7 +137,7 @@ func TestProxyGraph(t *testing.T) {
 	}
 	forbidden := []string{
 		"k8s.io/client-go/kubernetes/...", "k8s.io/client-go/dynamic/...", "k8s.io/client-go/informers/...",
-		"sigs.k8s.io/controller-runtime/...", module + "/controllers/...",
+		"sigs.k8s.io/controller-runtime/...", module + "/controllers/...", module + "/cli/...", "github.com/spf13/cobra/...", "k8s.io/cli-runtime/...",
 	}
 	modules := make(map[string]bool)
 	for _, p := range goList(t, "-deps", "./cmd/proxy") {

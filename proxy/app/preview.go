@@ -13,8 +13,8 @@ import (
 )
 
 // Preview returns an App that has the names of a configuration and serves nothing: it answers Delegate and Compare. What assumed
-// makes takes the place of the namers that need a cluster, whose names have so many elements below the prefix. The caller owes one
-// Shutdown.
+// makes takes the place of the namers that need a cluster, whose names have so many elements below the prefix; transformers that need
+// one change nothing but the name. The caller owes one Shutdown.
 func Preview(ctx context.Context, cfg *config.Config, assumed func(prefix dtab.Path, elements int) naming.Namer) (*App, error) {
 	quiet := *cfg
 	quiet.Routers = slices.Clone(cfg.Routers)
@@ -22,7 +22,7 @@ func Preview(ctx context.Context, cfg *config.Config, assumed func(prefix dtab.P
 		quiet.Routers[i].Servers = nil
 	}
 	a := New(Options{Log: logr.Discard(), Metrics: telemetry.New()})
-	a.namers.assumed = assumed
+	a.namers.assumed, a.transformers.assumed = assumed, true
 	if err := a.Apply(ctx, &quiet); err != nil {
 		_ = a.Shutdown(ctx) // nothing was served
 		return nil, err

@@ -17,7 +17,9 @@ import (
 type transformers struct {
 	kubernetes func(prefix dtab.Path) *k8s.Namer
 	node       string
-	made       map[transformerKey]madeTransformer
+	// assumed makes those that need a cluster change nothing.
+	assumed bool
+	made    map[transformerKey]madeTransformer
 }
 
 // transformerKey is what tells transformers apart. Where nodes are told by name, the network says nothing.
@@ -98,6 +100,9 @@ func (t *transformers) make(spec *v1alpha1.Transformer) (madeTransformer, error)
 		}
 		return made(transformer.Replace(path))
 	}
+	if t.assumed {
+		return made(assumedTransformer(spec))
+	}
 	if t.kubernetes == nil || t.node == "" {
 		return madeTransformer{}, fmt.Errorf("kind %s: needs a cluster and the name of its node", spec.Kind)
 	}
@@ -106,6 +111,15 @@ func (t *transformers) make(spec *v1alpha1.Transformer) (madeTransformer, error)
 	}
 	d := transformer.NewDaemonSet(t.kubernetes(dtab.Path{"#", v1alpha1.KindNamerK8s}), spec.Namespace, spec.Port.String(), spec.Service)
 	return madeTransformer{&d.Transformer, d.Close}, nil
+}
+
+// assumedTransformer has the name of one that needs a cluster, and keeps every endpoint as it is.
+func assumedTransformer(spec *v1alpha1.Transformer) *naming.Transformer {
+	p := dtab.Path{"%", spec.Kind}
+	if spec.Kind == v1alpha1.KindTransformerDaemonSet {
+		p = p.Append(spec.Namespace, spec.Port.String(), spec.Service)
+	}
+	return &naming.Transformer{Prefix: p, Change: func(all []naming.Endpoint) []naming.Endpoint { return all }}
 }
 
 // keep ends the transformers that a configuration does not have.

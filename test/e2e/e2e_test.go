@@ -42,6 +42,7 @@ func TestEndToEnd(t *testing.T) {
 	e.step(t, "route by host", testHosts)
 	e.step(t, "node to node", testHops)
 	e.step(t, "split by weight", testSplit)
+	e.step(t, "command line", testCLI)
 	e.step(t, "no old rule after programmed", testCutover)
 	e.step(t, "edits under traffic", testEdits)
 	e.step(t, "rollouts of a backend", testRollouts)

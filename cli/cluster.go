@@ -1,0 +1,129 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairlead/fairlead/api/v1alpha1"
+)
+
+// cluster is what the API server knows of one Mesh.
+type cluster struct {
+	rest      *rest.Config
+	client    client.Client
+	namespace string
+	mesh      *v1alpha1.Mesh
+}
+
+// connect returns the cluster of the kubeconfig, without a Mesh.
+func (o *options) connect() (*cluster, error) {
+	config, err := o.flags.ToRESTConfig()
+	if err != nil {
+		return nil, fmt.Errorf("kubeconfig: %w", err)
+	}
+	config.UserAgent, config.Timeout = "fairlead/"+o.version, o.timeout
+	namespace, explicit, err := o.flags.ToRawKubeConfigLoader().Namespace()
+	if err != nil {
+		return nil, fmt.Errorf("kubeconfig: %w", err)
+	}
+	if !explicit && *o.flags.Namespace == "" {
+		namespace = "" // a Mesh is looked for everywhere
+	}
+	scheme := runtime.NewScheme()
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+		return nil, err
+	}
+	c, err := client.New(config, client.Options{Scheme: scheme})
+	if err != nil {
+		return nil, fmt.Errorf("API server %s: %w", config.Host, err)
+	}
+	return &cluster{rest: config, client: c, namespace: namespace}, nil
+}
+
+// live returns the cluster with the one Mesh that the flags mean.
+func (o *options) live(ctx context.Context) (*cluster, error) {
+	c, err := o.connect()
+	if err != nil {
+		return nil, err
+	}
+	meshes, err := c.meshes(ctx, o.mesh)
+	if err != nil {
+		return nil, fmt.Errorf("API server %s: %w", c.rest.Host, err)
+	}
+	if len(meshes) == 1 {
+		c.mesh = &meshes[0]
+		return c, nil
+	}
+	names := make([]string, len(meshes))
+	for i := range meshes {
+		names[i] = meshes[i].Namespace + "/" + meshes[i].Name
+	}
+	return nil, fmt.Errorf("expected one Mesh, found %d (%s): choose with --namespace and --mesh", len(meshes), strings.Join(names, ", "))
+}
+
+func (c *cluster) meshes(ctx context.Context, name string) ([]v1alpha1.Mesh, error) {
+	var list v1alpha1.MeshList
+	if err := c.client.List(ctx, &list, client.InNamespace(c.namespace)); err != nil {
+		return nil, err
+	}
+	if name == "" {
+		return list.Items, nil
+	}
+	return slices.DeleteFunc(list.Items, func(m v1alpha1.Mesh) bool { return m.Name != name }), nil
+}
+
+// documents returns the Mesh and its Dtabs as they are in the API server.
+func (c *cluster) documents(ctx context.Context) (*documents, error) {
+	var list v1alpha1.DtabList
+	if err := c.client.List(ctx, &list); err != nil {
+		return nil, err
+	}
+	out := &documents{mesh: c.mesh}
+	for i := range list.Items {
+		d := &list.Items[i]
+		if d.Spec.MeshRef.Name == c.mesh.Name && cmp.Or(d.Spec.MeshRef.Namespace, d.Namespace) == c.mesh.Namespace {
+			out.dtabs = append(out.dtabs, d)
+		}
+	}
+	return out, nil
+}
+
+// pods returns the proxies of a Mesh that are not about to end, by name.
+func (c *cluster) pods(ctx context.Context, mesh *v1alpha1.Mesh) ([]corev1.Pod, error) {
+	var list corev1.PodList
+	labels := client.MatchingLabels{"app.kubernetes.io/name": "fairlead-proxy", "app.kubernetes.io/instance": mesh.Name}
+	if err := c.client.List(ctx, &list, client.InNamespace(mesh.Namespace), labels); err != nil {
+		return nil, err
+	}
+	pods := slices.DeleteFunc(list.Items, func(p corev1.Pod) bool { return p.DeletionTimestamp != nil })
+	slices.SortFunc(pods, func(a, b corev1.Pod) int { return strings.Compare(a.Name, b.Name) })
+	return pods, nil
+}
+
+// unready returns why a Pod is not ready, or "".
+func unready(p *corev1.Pod) string {
+	for i := range p.Status.ContainerStatuses {
+		if s := &p.Status.ContainerStatuses[i]; s.State.Waiting != nil {
+			return "not ready: " + strings.TrimSuffix(s.State.Waiting.Reason+": "+s.State.Waiting.Message, ": ")
+		}
+	}
+	for _, c := range p.Status.Conditions {
+		if c.Type == corev1.PodReady {
+			if c.Status == corev1.ConditionTrue {
+				return ""
+			}
+			return strings.TrimSuffix("not ready: "+cmp.Or(c.Message, c.Reason), ": ")
+		}
+	}
+	return "not ready: " + string(p.Status.Phase)
+}

@@ -1,0 +1,154 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/proxy/config"
+	"github.com/fairlead/fairlead/proxy/dtab"
+)
+
+// documents are Mesh and Dtab objects, from files or from a cluster.
+type documents struct {
+	env   config.Environment
+	mesh  *v1alpha1.Mesh
+	dtabs []*v1alpha1.Dtab
+	// locate adds file, line and column to what is wrong with an object.
+	locate map[any]*config.Documents
+}
+
+// readFiles reads the documents of the files. All mistakes of form are told at once.
+func (o *options) readFiles(files []string) (*documents, error) {
+	out := &documents{locate: make(map[any]*config.Documents)}
+	if o.standalone {
+		out.env = config.Standalone
+	}
+	var wrong []error
+	for _, name := range files {
+		data, err := o.read(name)
+		if err != nil {
+			return nil, err
+		}
+		docs, problem := config.Decode(name, data, out.env)
+		if problem != nil {
+			wrong = append(wrong, problem)
+		}
+		for _, m := range docs.Meshes {
+			if out.mesh != nil {
+				wrong = append(wrong, fmt.Errorf("%s: expected one Mesh, found %s and %s", name, out.mesh.Name, m.Name))
+			}
+			out.mesh, out.locate[m] = m, docs
+		}
+		for _, d := range docs.Dtabs {
+			out.dtabs, out.locate[d] = append(out.dtabs, d), docs
+		}
+	}
+	return out, errors.Join(wrong...)
+}
+
+// over returns the documents of base with those of d in place of the ones of the same name.
+func (d *documents) over(base *documents) *documents {
+	out := &documents{env: base.env, mesh: base.mesh, locate: d.locate}
+	if d.mesh != nil {
+		out.mesh, out.env = d.mesh, d.env
+	}
+	replaced := make(map[string]bool)
+	for _, n := range d.dtabs {
+		if n.Namespace == "" {
+			n.Namespace = out.mesh.Namespace
+		}
+		replaced[n.Namespace+"/"+n.Name] = true
+	}
+	for _, b := range base.dtabs {
+		if !replaced[b.Namespace+"/"+b.Name] {
+			out.dtabs = append(out.dtabs, b)
+		}
+	}
+	out.dtabs = append(out.dtabs, d.dtabs...)
+	return out
+}
+
+// build accepts the documents. Dtabs of another Mesh are left out; the error lists whatever is refused.
+func (d *documents) build() (*config.Config, error) {
+	if d.mesh == nil {
+		return nil, errors.New("expected one Mesh, found none")
+	}
+	identify(&d.mesh.ObjectMeta, metav1.NamespaceDefault)
+	mesh, problem := config.AcceptMesh(d.mesh, d.env)
+	if problem != nil {
+		return nil, d.place(d.mesh, problem)
+	}
+	var wrong []error
+	var accepted []*config.Dtab
+	seen := make(map[string]bool)
+	for _, t := range d.dtabs {
+		identify(&t.ObjectMeta, mesh.Namespace)
+		key := t.Namespace + "/" + t.Name
+		if seen[key] {
+			wrong = append(wrong, fmt.Errorf("the Dtab %s is there twice", key))
+		}
+		seen[key] = true
+		out, problem := config.AcceptDtab(mesh, t)
+		if problem != nil {
+			wrong = append(wrong, d.place(t, problem))
+			continue
+		}
+		accepted = append(accepted, out)
+	}
+	cfg, refused := config.Build(mesh, accepted)
+	for _, r := range refused {
+		wrong = append(wrong, fmt.Errorf("%s/%s: %w", r.Namespace, r.Name, r.Err))
+	}
+	return cfg, errors.Join(wrong...)
+}
+
+func identify(meta *metav1.ObjectMeta, namespace string) {
+	if meta.Namespace == "" {
+		meta.Namespace = namespace
+	}
+}
+
+// place returns what is wrong with an object, with its place in a file or with its name.
+func (d *documents) place(object metav1.Object, problem *config.Error) error {
+	if docs := d.locate[object]; docs != nil {
+		return docs.Locate(object, problem)
+	}
+	return fmt.Errorf("%s/%s: %w", object.GetNamespace(), object.GetName(), problem)
+}
+
+// plainDtab is a configuration of one router with these rules. Without names that exist it has the default namers of a Mesh.
+func plainDtab(text string, bound []string) (*config.Config, error) {
+	d, err := dtab.Parse(text)
+	if err != nil {
+		return nil, at("--dtab", err)
+	}
+	mesh := &v1alpha1.Mesh{ObjectMeta: metav1.ObjectMeta{Name: "dtab"}}
+	mesh.Spec.Routers = []v1alpha1.Router{{Name: "outgoing", Servers: []v1alpha1.Server{{Port: v1alpha1.DefaultOutgoingPort}}}}
+	for _, id := range bound {
+		prefix, ok := strings.CutPrefix(id, "/#")
+		if !ok {
+			return nil, fmt.Errorf("--bound: expected a name below /#/, found %q", id)
+		}
+		mesh.Spec.Namers = append(mesh.Spec.Namers, v1alpha1.Namer{Kind: v1alpha1.KindNamerK8s, Prefix: prefix})
+	}
+	cfg, err := (&documents{mesh: mesh}).build()
+	if err != nil {
+		return nil, err
+	}
+	cfg.Routers[0].Dtab = d
+	return cfg, nil
+}
+
+// routerOf returns the router of that name, the first for "".
+func routerOf(cfg *config.Config, name string) (*config.Router, error) {
+	for i := range cfg.Routers {
+		if name == "" || cfg.Routers[i].Name == name {
+			return &cfg.Routers[i], nil
+		}
+	}
+	return nil, fmt.Errorf("the Mesh %s/%s has no router %q", cfg.Mesh.Namespace, cfg.Mesh.Name, name)
+}

@@ -1,0 +1,149 @@
+package cli
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/fairlead/fairlead/proxy/naming"
+)
+
+const (
+	sampleMesh = "../config/samples/mesh.yaml"
+	sampleDtab = "../config/samples/dtab.yaml"
+)
+
+func TestParse(t *testing.T) {
+	run(t, "/a=>/b|/c;\n  /d => 1*/e & .5 * ! ;", "dtab", "parse").expect(t, 0, "/a => /b | /c ;\n", "/d => /e & 0.50*! ;\n")
+	run(t, "", "dtab", "parse", file(t, "/a => /b;\n/c => (/d")).expect(t, 1, "file.yaml:2:10: expected ")
+	run(t, "", "dtab", "parse", "/does/not/exist").expect(t, 1, "no such file")
+	r := run(t, "/a => /b", "dtab", "parse", "-o", "json").expect(t, 0)
+	var rules []map[string]any
+	if err := json.Unmarshal([]byte(r.out), &rules); err != nil || len(rules) != 1 || rules[0]["dst"] != "/b" {
+		t.Errorf("%v, %s", err, r)
+	}
+	run(t, "", "dtab", "parse", "-o", "yaml").expect(t, 1, "expected json")
+}
+
+// Files alone explain a name: which branches there are, what requests take, and where each step comes from.
+func TestDelegateFromFiles(t *testing.T) {
+	r := run(t, "", "dtab", "delegate", "/svc/web", "-f", sampleMesh, "-f", sampleDtab).expect(t, 0,
+		"* /svc/web\n", "& 9.00 * /#/io.l5d.k8s/default/http/web-v1  through /%/io.l5d.k8s.daemonset/", "/#/io.l5d.k8s/default/http/web-v1  90% bound, ", "  <- fairlead/web[0] /svc/web => ",
+		"<- mesh[0] /host => /#/nsSvc/default", "/#/nsSvc/web  does not exist (~)")
+	if marked := strings.Count("\n"+r.out, "\n* "); marked != 6 {
+		t.Errorf("%d lines are marked, want those of the name, its rule and the two branches with what they go through\n%s", marked, r)
+	}
+	run(t, "", "dtab", "delegate", "/svc/web", "-f", sampleMesh, "-f", sampleDtab, "--bound", "/#/io.l5d.k8s/default/http/web-v2").
+		expect(t, 0, "web-v1  does not exist (~)", "web-v2  100% bound")
+	run(t, "", "dtab", "delegate", "/svc/web", "--dtab", "/svc => /#/a | /#/b", "--bound", "/#/b").expect(t, 0, "*   | /#/b/web  100% bound /#/b residual /web")
+	run(t, "", "dtab", "delegate", "/svc/web", "--dtab", "/svc => /svc/x").expect(t, 0, "error: Max recursion level reached.")
+	run(t, "", "dtab", "delegate", "/svc/web", "-f", sampleMesh, "--override", "/svc => !").expect(t, 0, "l5d-dtab[0] /svc => !")
+	j := run(t, "", "dtab", "delegate", "/svc/web", "-o", "json", "-f", sampleMesh, "-f", sampleDtab).expect(t, 0)
+	var root naming.Step
+	if err := json.Unmarshal([]byte(j.out), &root); err != nil || root.Type != naming.StepAlt || !root.Alt[0].Primary ||
+		root.Alt[0].Union[0].Tree.Dentry.Object != "fairlead/web" {
+		t.Errorf("%v, %s", err, j)
+	}
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"svc", "--dtab", "/a => /b"}, "path: "},
+		{[]string{"/svc", "--dtab", "/a => "}, "--dtab:1:7: expected "},
+		{[]string{"/svc", "--dtab", "/a => /b", "-f", sampleMesh}, "found both"},
+		{[]string{"/svc", "-f", sampleDtab}, "expected one Mesh, found none"},
+		{[]string{"/svc", "-f", sampleMesh, "--router", "none"}, `there is no router "none"`},
+		{[]string{"/svc", "--dtab", "/a => /b", "--bound", "/a"}, "expected a name below /#/"},
+		{[]string{"/svc", "-f", sampleMesh, "-f", file(t, "kind: Dtab\napiVersion: fairlead.dev/v1alpha1\nmetadata: {name: a}\n"+
+			"spec:\n  meshRef: {name: demo}\n  router: outgoing\n  dentries:\n  - {prefix: /svc, dst: /a |}\n")}, "file.yaml:8:"},
+	} {
+		run(t, "", append([]string{"dtab", "delegate"}, c.args...)...).expect(t, 1, c.want)
+	}
+}
+
+func TestLintFromFiles(t *testing.T) {
+	run(t, "", "dtab", "lint", "-f", sampleMesh, "-f", sampleDtab, "--fail-on=warning").expect(t, 0, "0 errors, 0 warnings")
+	run(t, "", "dtab", "lint", "-f", sampleMesh, "--fail-on=warning").expect(t, 0, "0 errors, 0 warnings")
+	run(t, "", "dtab", "lint", "-f", "../config/samples/standalone/mesh.yaml", "--standalone", "--fail-on=warning").expect(t, 0, "0 errors, 0 warnings")
+	bad := file(t, "kind: Dtab\napiVersion: fairlead.dev/v1alpha1\nmetadata: {name: bad, namespace: fairlead}\nspec:\n  meshRef: {name: demo}\n"+
+		"  router: outgoing\n  dentries:\n  - {prefix: /svc/a, dst: /#/io.l5d.k8x/b}\n  - {prefix: /svc/b, dst: /svc/b}\n")
+	run(t, "", "dtab", "lint", "-f", sampleMesh, "-f", bad).expect(t, 1, "warning: router outgoing: fairlead/bad[0] no-namer: /svc/a=>/#/io.l5d.k8x/b",
+		"error: router outgoing: fairlead/bad[1] self-reference", "/svc/b -> /svc/b", "1 errors, 1 warnings")
+	run(t, "", "dtab", "lint", "--dtab", "/a => /#/x | ! | /#/y").expect(t, 0, "unreachable-branch")
+	run(t, "", "dtab", "lint", "--dtab", "/a => /#/x | ! | /#/y", "--fail-on", "warning").expect(t, 1)
+	run(t, "", "dtab", "lint", "--dtab", "/a => /b", "--fail-on", "none").expect(t, 1, "expected error or warning")
+	var reports []lintReport
+	r := run(t, "", "dtab", "lint", "-o", "json", "-f", sampleMesh, "-f", bad).expect(t, 1)
+	if err := json.Unmarshal([]byte(r.out), &reports); err != nil || len(reports) != 2 || len(reports[0].Findings) != 2 {
+		t.Errorf("%v, %s", err, r)
+	}
+}
+
+func TestDiffFromFiles(t *testing.T) {
+	half := file(t, strings.Replace(read(t, sampleDtab), "9 * ", "1 * ", 1))
+	names := file(t, "# names\n/svc/web 120\n\n/svc/api 7\n")
+	args := []string{"dtab", "diff", "--base", sampleMesh, "--base", sampleDtab, "--names", names, "-f"}
+	run(t, "", append(args, half)...).expect(t, 0, "router outgoing: 1 of 2 names in use would go elsewhere", "/svc/web: 40% of its requests (120 so far)",
+		"old: 90% /#/io.l5d.k8s/default/http/web-v1, 10% /", "new: 50% /#/io.l5d.k8s/default/http/web-v1, 50% /", "router incoming: 0 of 2")
+	run(t, "", append(args, sampleDtab)...).expect(t, 0, "router outgoing: 0 of 2")
+	run(t, "", "dtab", "diff").expect(t, 1, "expected --filename")
+	run(t, "", "dtab", "diff", "-f", half, "--base", sampleMesh).expect(t, 1, "give --names")
+	run(t, "", "dtab", "diff", "-f", half, "--base", sampleMesh, "--names", file(t, "/svc/web many")).expect(t, 1, "file.yaml:1: expected a name and the number")
+}
+
+func read(t *testing.T, name string) string {
+	t.Helper()
+	data, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+// Without a cluster each command that needs one says so, and check has its exit code.
+func TestNoCluster(t *testing.T) {
+	const nowhere = "http://127.0.0.1:1"
+	run(t, "", "check", "--server", nowhere).expect(t, 2, "fail  API server http://127.0.0.1:1 cannot be asked: ", "connection refused", "hint: name a cluster with --kubeconfig")
+	run(t, "", "check", "--admin", nowhere).expect(t, 2, "is this its admin port?")
+	run(t, "", "proxies", "--server", nowhere).expect(t, 1, "connection refused")
+	run(t, "", "dtab", "lint", "--server", nowhere).expect(t, 1, "connection refused")
+	run(t, "", "dtab", "lint", "-f", sampleDtab, "--server", nowhere).expect(t, 1, "the files have no Mesh, and the live one cannot be had")
+	run(t, "", "dtab", "delegate", "/svc/web", "--admin", "127.0.0.1:1").expect(t, 1, "connection refused")
+}
+
+// As a process of the name kubectl looks for, it is a plugin; completion works.
+func TestPlugin(t *testing.T) {
+	own, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	plugin := filepath.Join(t.TempDir(), "kubectl-fairlead")
+	if err := os.Symlink(own, plugin); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"--help"}, "kubectl fairlead [command]"},
+		{[]string{"__complete", "dtab", ""}, "delegate\tShow where"},
+		{[]string{"completion", "bash"}, "bash completion"},
+		{[]string{"--version"}, "version test"},
+		{[]string{"check", "--help"}, "--kubeconfig"},
+	} {
+		command := exec.CommandContext(t.Context(), plugin, c.args...)
+		command.Env = append(os.Environ(), asCommand+"=1")
+		out, err := command.CombinedOutput()
+		if err != nil || !strings.Contains(string(out), c.want) {
+			t.Errorf("%v: %v, want %q in\n%s", c.args, err, c.want, out)
+		}
+	}
+	command := exec.CommandContext(t.Context(), plugin, "dtab", "parse")
+	command.Env, command.Stdin = append(os.Environ(), asCommand+"=1"), strings.NewReader("/a")
+	if out, err := command.CombinedOutput(); err == nil || !strings.Contains(string(out), "fairlead: standard input:1:3: ") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}

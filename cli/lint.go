@@ -1,0 +1,178 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/proxy/config"
+	"github.com/fairlead/fairlead/proxy/dtab"
+	"github.com/fairlead/fairlead/proxy/dtab/lint"
+)
+
+// lintReport is what was found in one router.
+type lintReport struct {
+	Router string `json:"router"`
+	lint.Report
+}
+
+func newLint(o *options) *cobra.Command {
+	failOn := string(lint.Error)
+	c := &cobra.Command{
+		Use: "lint", Short: "Find rules that are hidden, unreachable, or lead nowhere or in a circle",
+		Long: "Reads the rules of a Mesh and its Dtabs, from the cluster or from files, and asks no namer: what it finds holds whatever\n" +
+			"exists. Files without a Mesh are taken in place of the live objects of the same name. Exit code 1 for errors.",
+		Example: "  fairlead dtab lint\n  fairlead dtab lint -f mesh.yaml -f dtabs.yaml --fail-on=warning",
+		Args:    cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if failOn != string(lint.Error) && failOn != string(lint.Warning) {
+				return fmt.Errorf("--fail-on: expected error or warning, found %q", failOn)
+			}
+			ctx, cancel := o.context(c)
+			defer cancel()
+			reports, err := o.lint(ctx)
+			if err != nil {
+				return err
+			}
+			if o.output == "json" {
+				err = o.writeJSON(reports)
+			} else {
+				err = o.printLint(reports)
+			}
+			if err == nil && fails(reports, lint.Severity(failOn)) {
+				err = &failure{code: exitFailure}
+			}
+			return err
+		},
+	}
+	o.addSources(c)
+	c.Flags().StringVar(&failOn, "fail-on", failOn, "the least severity for exit code 1: error or warning")
+	return c
+}
+
+func (o *options) lint(ctx context.Context) ([]lintReport, error) {
+	if o.rules != "" {
+		d, err := dtab.Parse(o.rules)
+		if err != nil {
+			return nil, at("--dtab", err)
+		}
+		// Nothing is known of namers, nor of what requests ask for.
+		return []lintReport{{"", lint.Check(lint.Input{Dtab: d, Namers: []lint.Namer{{Prefix: dtab.Path{"#"}}}})}}, nil
+	}
+	cfg, err := o.configuration(ctx)
+	if err != nil {
+		return nil, err
+	}
+	namers, err := lintNamers(cfg.Mesh.Spec.Namers)
+	if err != nil {
+		return nil, err
+	}
+	var out []lintReport
+	for i := range cfg.Routers {
+		if r := &cfg.Routers[i]; o.router == "" || o.router == r.Name {
+			out = append(out, lintReport{r.Name, lint.Check(lint.Input{Dtab: r.Dtab, Entry: r.DstPrefix, Namers: namers})})
+		}
+	}
+	if len(out) == 0 {
+		_, err = routerOf(cfg, o.router)
+	}
+	return out, err
+}
+
+func lintNamers(list []v1alpha1.Namer) (out []lint.Namer, err error) {
+	for i := range list {
+		prefix, err := dtab.ParsePath("/#" + list[i].Prefix)
+		if err != nil {
+			return nil, err
+		}
+		n := lint.Namer{Prefix: prefix}
+		if list[i].Kind == v1alpha1.KindNamerRewrite {
+			n.Rewrite = list[i].Name
+		}
+		out = append(out, n)
+	}
+	return out, nil
+}
+
+// liveDocuments are those of the proxy of --admin, or of the cluster.
+func (o *options) liveDocuments(ctx context.Context) (*documents, error) {
+	if o.admin != "" {
+		p, err := direct(o.admin)
+		if err != nil {
+			return nil, err
+		}
+		return p.documents(ctx)
+	}
+	c, err := o.live(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return c.documents(ctx)
+}
+
+// configuration is that of the files, over the live one where they have no Mesh, or the live one.
+func (o *options) configuration(ctx context.Context) (*config.Config, error) {
+	docs := &documents{}
+	if len(o.files) > 0 {
+		var err error
+		if docs, err = o.readFiles(o.files); err != nil {
+			return nil, err
+		}
+	}
+	if docs.mesh != nil {
+		return docs.build()
+	}
+	base, err := o.liveDocuments(ctx)
+	if err != nil {
+		if len(o.files) > 0 {
+			err = fmt.Errorf("the files have no Mesh, and the live one cannot be had: %w", err)
+		}
+		return nil, err
+	}
+	return docs.over(base).build()
+}
+
+func fails(reports []lintReport, least lint.Severity) bool {
+	for _, r := range reports {
+		for _, f := range r.Findings {
+			if f.Severity == lint.Error || least == lint.Warning {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (o *options) printLint(reports []lintReport) error {
+	p := printer{out: o.Out}
+	counts := map[lint.Severity]int{}
+	for _, r := range reports {
+		for _, f := range r.Findings {
+			counts[f.Severity]++
+			object := f.Object
+			if object == "" {
+				object = "mesh"
+			}
+			if r.Router != "" {
+				object = "router " + r.Router + ": " + object
+			}
+			p.line("%s: %s[%d] %s: %s", f.Severity, object, f.Index, f.Code, f.Text)
+			p.line("  why: %s", f.Why)
+			p.line("  do:  %s", f.Do)
+		}
+		if r.More > 0 {
+			p.line("and %d more in router %s", r.More, r.Router)
+		}
+		if r.Incomplete {
+			p.line("router %s: the rules are too many, or too entangled, to look at all of them", r.Router)
+		}
+	}
+	p.line("%d errors, %d warnings", counts[lint.Error], counts[lint.Warning])
+	return p.err
+}
+
+// errNoDocuments is for commands that compare.
+var errNoDocuments = errors.New("expected --filename: what to compare with what is live")
