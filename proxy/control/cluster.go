@@ -20,7 +20,7 @@ import (
 
 const (
 	// diskGrace is how long the API server is waited for before state from disk counts as ready. A failed attempt ends the wait.
-	diskGrace = 2 * time.Second
+	diskGrace = 500 * time.Millisecond
 	// rebuildInterval is the least time between two rebuilds: a storm of edits is taken in gulps, a single one at once.
 	rebuildInterval = 20 * time.Millisecond
 	// snapshotInterval is the least time between two writes of the snapshot.

@@ -311,6 +311,31 @@ func TestServesFromDiskWithoutTheAPI(t *testing.T) {
 	})
 }
 
+// An API server that takes connections and says nothing holds a proxy with a snapshot up for half a second, not for two: kubelets take
+// most of the two that a killed proxy has to be back in.
+func TestReadyFromDiskWhileTheAPIIsSilent(t *testing.T) {
+	ns := namespace(t)
+	m := newMesh(t, ns)
+	newDtab(t, ns, "web", "/a")
+	w, cfg := newWire(t)
+	o := options(m)
+	o.REST, o.SnapshotDir = cfg, t.TempDir()
+	p := start(t, o)
+	p.await(t, "web:/svc/web=>/a ")
+	p.awaitReady(t, 5*time.Second)
+	eventually(t, "the snapshot", 15*time.Second, func() error {
+		_, err := readSnapshot(o.SnapshotDir)
+		return err
+	})
+	w.cut()
+	p.stop()
+	w.silent.Store(true)
+	w.mend(t)
+	again := start(t, o)
+	again.await(t, "web:/svc/web=>/a ")
+	again.awaitReady(t, time.Second)
+}
+
 func TestNothingOnDiskAndNoAPI(t *testing.T) {
 	ns := namespace(t)
 	m := newMesh(t, ns)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -103,9 +104,10 @@ func remove(t *testing.T, o client.Object) {
 	}
 }
 
-// wire is a TCP relay to the API server that can be cut.
+// wire is a TCP relay to the API server that can be cut, or hold its tongue.
 type wire struct {
 	addr, upstream string
+	silent         atomic.Bool
 	mu             sync.Mutex
 	listener       net.Listener
 	conns          map[net.Conn]bool
@@ -180,6 +182,11 @@ func (w *wire) relay(c net.Conn) {
 		end()
 	}
 	var both sync.WaitGroup
+	if w.silent.Load() {
+		_, _ = io.Copy(io.Discard, c)
+		end()
+		return
+	}
 	both.Go(func() { _, _ = io.Copy(up, c); end() })
 	both.Go(func() { _, _ = io.Copy(c, up); end() })
 	both.Wait()

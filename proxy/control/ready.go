@@ -7,7 +7,7 @@ import (
 )
 
 // Ready returns nil when the proxy serves what it should: what the API server says, or, once the API server failed to answer or
-// was silent for 2 s, what is on disk. The error says what is waited for.
+// was silent for half a second, what is on disk. The error says what is waited for.
 func (c *Cluster) Ready() error {
 	_, broken := c.contacts()
 	c.mu.Lock()
