@@ -240,7 +240,8 @@ type Namer struct {
 	// +kubebuilder:validation:MaxLength=4096
 	Name string `json:"name,omitempty"`
 
-	// exact (io.l5d.rewrite) makes a path that is longer than the pattern Neg in place of cutting it.
+	// exact (io.l5d.rewrite) makes a path Neg that is longer than the pattern, in place of cutting it, and lets nothing stand around
+	// an element that holds variables.
 	// +optional
 	Exact bool `json:"exact,omitempty"`
 

@@ -99,7 +99,7 @@ var rewriters = map[string]rewriter{
 
 func hostPort(s string) (host, port string, ok bool) {
 	host, port, ok = strings.Cut(s, ":")
-	return host, port, ok && portPattern.MatchString(port)
+	return host, port, ok && host != "" && portPattern.MatchString(port)
 }
 
 // without drops element i where it looks as it should.
@@ -117,11 +117,17 @@ func reversed(pfx dtab.Path, host string) dtab.Path {
 		return nil
 	}
 	labels := strings.Split(strings.TrimRight(host, "."), ".") // as Java's split, which leaves out what is empty at the end
+	if slices.Contains(labels, "") {
+		return nil
+	}
 	slices.Reverse(labels)
 	return pfx.Append(labels...)
 }
 
 func subdomain(pfx dtab.Path, domain, host string) dtab.Path {
+	if !hostPattern.MatchString(domain) || !hostPattern.MatchString(host) {
+		return nil
+	}
 	host, _, _ = strings.Cut(host, ":")
 	sub, ok := strings.CutSuffix(host, "."+domain)
 	if !ok || sub == "" {
@@ -144,7 +150,8 @@ func (n givenNamer) rewrite(p dtab.Path) answer {
 	return reenter(to)
 }
 
-// capture matches the front of p with a pattern such as "/{ns}/*/{name}:http" and returns its variables, nil for no match.
+// capture matches the front of p with a pattern such as "/{ns}/*/{name}:http" and returns its variables, nil for no match. An element
+// that holds variables is looked for anywhere in its element of p, and each variable takes as much as it can.
 func capture(pattern string, p dtab.Path) map[string]string {
 	vars := map[string]string{}
 	segments := strings.FieldsFunc(pattern, func(r rune) bool { return r == '/' })
@@ -158,11 +165,15 @@ func capture(pattern string, p dtab.Path) map[string]string {
 		var expr strings.Builder
 		at := 0
 		for _, h := range hole.FindAllStringIndex(s, -1) {
-			expr.WriteString(regexp.QuoteMeta(s[at:h[0]]) + "(.+?)")
+			expr.WriteString(regexp.QuoteMeta(s[at:h[0]]) + "(.*)")
 			at = h[1]
 		}
 		expr.WriteString(regexp.QuoteMeta(s[at:]))
-		found := regexp.MustCompile("^" + expr.String() + "$").FindStringSubmatch(strings.TrimPrefix(p[i:i+1].String(), "/"))
+		elem := strings.TrimPrefix(p[i:i+1].String(), "/")
+		if at == 0 && s != elem {
+			return nil
+		}
+		found := regexp.MustCompile(expr.String()).FindStringSubmatch(elem)
 		if found == nil {
 			return nil
 		}

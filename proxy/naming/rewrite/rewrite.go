@@ -23,6 +23,8 @@ type element struct {
 	variables []string
 	// any is the wildcard of a pattern, which matches one whole element.
 	any bool
+	// whole means that nothing may stand before the first text or after the last.
+	whole bool
 }
 
 // New returns the namer. Pattern and name are paths whose elements may hold {variables}, and pattern may hold the wildcard *; every
@@ -37,10 +39,11 @@ func New(pattern, name string, exact bool) (*Namer, error) {
 		return nil, fmt.Errorf("name %q: %w", name, err)
 	}
 	captured := make(map[string]bool)
-	for _, e := range p {
-		for _, v := range e.variables {
+	for i := range p {
+		for _, v := range p[i].variables {
 			captured[v] = true
 		}
+		p[i].whole = exact
 	}
 	for _, e := range n {
 		if e.any {
@@ -116,37 +119,43 @@ func (n *Namer) Lookup(p dtab.Path) naming.Live[naming.Tree] {
 	}
 	out := make(dtab.Path, len(n.name))
 	for i, e := range n.name {
-		out[i] = e.fill(vars)
+		if out[i] = e.fill(vars); out[i] == "" {
+			return naming.Fixed(naming.Neg()) // no path has such an element
+		}
 	}
 	return naming.Fixed(naming.PathLeaf(out))
 }
 
-// match puts into vars what the variables stand for: each takes as little as it can, and at least one byte.
+// match puts into vars what the variables stand for: the first text stands as early as it can, each later one as late as it can.
 func (e *element) match(s string, vars map[string]string) bool {
 	if e.any {
 		return true
 	}
-	s, ok := strings.CutPrefix(s, e.texts[0])
-	if !ok {
+	n := len(e.variables)
+	if n == 0 {
+		return s == e.texts[0]
+	}
+	if e.whole && !(strings.HasPrefix(s, e.texts[0]) && strings.HasSuffix(s, e.texts[n])) {
 		return false
 	}
-	for i, v := range e.variables {
-		if s == "" {
-			return false
-		}
-		text := e.texts[i+1]
-		at := strings.Index(s[1:], text) + 1
-		if i == len(e.variables)-1 {
-			if at = len(s) - len(text); !strings.HasSuffix(s, text) {
-				return false
-			}
-		}
-		if at < 1 {
-			return false
-		}
-		vars[v], s = s[:at], s[at+len(text):]
+	front := strings.Index(s, e.texts[0])
+	if front < 0 {
+		return false
 	}
-	return s == ""
+	front += len(e.texts[0])
+	found := make([]int, n) // where the text after each variable stands
+	end := len(s)
+	for i := n - 1; i >= 0; i-- {
+		if end = strings.LastIndex(s[:end], e.texts[i+1]); end < front {
+			return false
+		}
+		found[i] = end
+	}
+	for i, v := range e.variables {
+		vars[v] = s[front:found[i]]
+		front = found[i] + len(e.texts[i+1])
+	}
+	return true
 }
 
 func (e *element) fill(vars map[string]string) string {

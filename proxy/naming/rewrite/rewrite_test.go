@@ -1,6 +1,9 @@
 package rewrite
 
 import (
+	"maps"
+	"math/rand/v2"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -22,16 +25,24 @@ func TestLookup(t *testing.T) {
 		{"/{ns}/{svc}", "/#/io.l5d.k8s/{ns}/http/{svc}", true, "/default/web", "/#/io.l5d.k8s/default/http/web"},
 		{"/*/{b}", "/{b}", false, "/any/web", "/web"},
 		{"/v-{x}.y", "/{x}", false, "/v-1.y", "/1"},
-		{"/v-{x}.y", "/{x}", false, "/v-.y", ""}, // a variable takes at least one byte
+		{"/v-{x}.y", "/{x}", false, "/v-.y", ""}, // nothing is no element of a path
+		{"/v-{x}.y", "/is{x}", false, "/v-.y", "/is"},
 		{"/v-{x}.y", "/{x}", false, "/v-.y.y", "/.y"},
-		{"/{a}-{b}", "/{b}/{a}", false, "/one-two-three", "/two-three/one"}, // each takes as little as it can
+		{"/{a}-{b}", "/{b}/{a}", false, "/one-two-three", "/three/one-two"}, // each takes as much as it can
 		{"/{a}-{b}:http", "/{b}/{a}", false, "/one-two:http", "/two/one"},
 		{"/{a}-{b}:http", "/{b}/{a}", false, "/one-:http", ""},
 		{"/{a}-{b}:http", "/{b}/{a}", false, "/one-two", ""},
-		{"/{a}{b}", "/{b}/{a}", false, "/xyz", "/yz/x"},
-		{"/{a}{b}", "/{b}/{a}", false, "/x", ""},
-		{"/{a}x{b}", "/{b}", false, "/xxx", "/x"},
-		{"/{a}x{b}", "/{b}", false, "/xx", ""},
+		{"/{a}:http", "/{a}", false, "/web:https", "/web"}, // anywhere in the element
+		{"/{a}:http", "/{a}", true, "/web:https", ""},
+		{"/v{a}", "/{a}", false, "/dev1", "/1"},
+		{"/v{a}", "/{a}", true, "/dev1", ""},
+		{"/v{a}", "/{a}", true, "/v1", "/1"},
+		{"/v", "/x", false, "/dev", ""}, // without a variable the element is whole
+		{"/{a}.{b}", "/{b}/{a}", false, "/axb", ""},
+		{"/{a}{b}", "/x{b}/{a}", false, "/xyz", "/x/xyz"},
+		{"/{a}/{a}", "/{a}", false, "/x/y", "/y"}, // the last one counts
+		{"/{a}x{b}", "/{a}y{b}", false, "/xxx", "/xxy"},
+		{"/{a}", "/p{a}", false, `/a\x0ab`, `/\x70\x61\x0a\x62`},
 		{`/a\x20b`, "/found", false, `/a\x20b`, "/found"},
 		{"/{x}", "/pre-{x}.post", false, `/\xff\x2f`, `/\x70\x72\x65\x2d\xff\x2f\x2e\x70\x6f\x73\x74`}, // any bytes
 		{"/{x}", "/{x}{x}/x", false, "/a", "/aa/x"},
@@ -56,6 +67,46 @@ func TestLookup(t *testing.T) {
 		if got != c.want {
 			t.Errorf("%s -> %s of %s: %q, want %q", c.pattern, c.name, c.path, got, c.want)
 		}
+	}
+}
+
+// Linkerd makes a regular expression of each element that holds variables, with (.*) for each of them.
+func TestElementsMatchAsRegularExpressionsDo(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	word := func(letters string, n int) string {
+		b := make([]byte, random.IntN(n))
+		for i := range b {
+			b[i] = letters[random.IntN(len(letters))]
+		}
+		return string(b)
+	}
+	matched := 0
+	for range 20_000 {
+		e := element{texts: []string{word("a.", 3)}, whole: random.IntN(2) == 0}
+		expr := regexp.QuoteMeta(e.texts[0])
+		for range 1 + random.IntN(3) {
+			e.variables = append(e.variables, string("uvw"[random.IntN(3)]))
+			e.texts = append(e.texts, word("a.", 3))
+			expr += "(.*)" + regexp.QuoteMeta(e.texts[len(e.texts)-1])
+		}
+		if e.whole {
+			expr = "^" + expr + "$"
+		}
+		s := word("aa.b", 9)
+		got, want := map[string]string{}, map[string]string{}
+		found := regexp.MustCompile(expr).FindStringSubmatch(s)
+		for i, v := range e.variables {
+			if found != nil {
+				want[v] = found[i+1]
+			}
+		}
+		if ok := e.match(s, got); ok != (found != nil) || !maps.Equal(got, want) {
+			t.Fatalf("%s in %q: %v %v, want %v", expr, s, ok, got, want)
+		}
+		matched += min(len(found), 1)
+	}
+	if matched < 2000 {
+		t.Errorf("only %d matched", matched)
 	}
 }
 

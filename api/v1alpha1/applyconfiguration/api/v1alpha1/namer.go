@@ -26,7 +26,8 @@ type NamerApplyConfiguration struct {
 	Pattern *string `json:"pattern,omitempty"`
 	// name (io.l5d.rewrite) is the path that takes the place of the pattern.
 	Name *string `json:"name,omitempty"`
-	// exact (io.l5d.rewrite) makes a path that is longer than the pattern Neg in place of cutting it.
+	// exact (io.l5d.rewrite) makes a path Neg that is longer than the pattern, in place of cutting it, and lets nothing stand around
+	// an element that holds variables.
 	Exact *bool `json:"exact,omitempty"`
 	// transformers change, in order, what the namer's names are bound to.
 	Transformers []TransformerApplyConfiguration `json:"transformers,omitempty"`
