@@ -1,9 +1,9 @@
 // Package conformance holds Fairlead to facts that were gathered from the system it succeeds.
 //
-// testdata/dtab-cases.json is the dtab language as Finagle and Linkerd 1.x have it, one fact per case. What package dtab answers by
-// itself is asked of it; what takes a delegation, a namer or a playground is asked of the reference evaluator in this package's
-// test files, which is written for plainness, from the specification alone, and serves no request. The delegation that serves
-// requests is then held to the cases and to the reference evaluator.
+// testdata/dtab-cases.json is the dtab language as Finagle and Linkerd 1.x have it, one fact per case; testdata/own-cases.json has
+// the facts that it leaves out. What package dtab answers by itself is asked of it. What takes a delegation, a namer or a playground is
+// asked twice: of the reference evaluator in this package's test files, which is written for plainness, from the specification alone,
+// and serves no request, and of the code that serves requests. The two are then held to each other for names and rules at random.
 package conformance
 
 import (
@@ -15,6 +15,7 @@ import (
 	"math"
 	"net/http"
 	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -49,7 +50,7 @@ type dtabCase struct {
 	CtxHeader  string `json:"ctxHeader"`
 	UserHeader string `json:"userHeader"`
 	Prefix     string `json:"prefix"`
-	Dentries   int    `json:"dentries"`
+	Dentries   *int   `json:"dentries"`
 
 	Note   string `json:"note"`
 	Source string `json:"source"`
@@ -63,9 +64,57 @@ type givenNamer struct {
 	Behaviour string `json:"behaviour"`
 }
 
-func readCases(t *testing.T) []dtabCase {
+// path returns the whole prefix of the namer, which a configuration gives without "/#". A namer of a kind or behaviour that is not
+// known here ends the test.
+func (n givenNamer) path(t testing.TB) dtab.Path {
 	t.Helper()
-	data, err := os.ReadFile(*casesFile)
+	if n.Kind != "io.l5d.rewrite" && n.Kind != "error" && !strings.Contains(n.Behaviour, "raises error naming <path>") {
+		t.Fatalf("a given namer of kind %q and behaviour %q: the kind io.l5d.rewrite and "+
+			"the behaviour \"raises error naming <path>\" are known", n.Kind, n.Behaviour)
+	}
+	return must(t, dtab.ParsePath, "/#/"+strings.TrimPrefix(strings.TrimPrefix(n.Prefix, "/#"), "/"))
+}
+
+// kind says how the cases of one kind are run. Fields that state a fact count only where one of checks reads them.
+type kind struct {
+	run func(*testing.T, dtabCase)
+	// served asks what serves requests, where that can answer such a case.
+	served func(*testing.T, dtabCase)
+	// states are the fields beside expect that a case of this kind may state facts in.
+	states []string
+}
+
+func kinds() map[string]kind {
+	bound := []string{"residual", "fractions", "visits"}
+	return map[string]kind{
+		"path-ok":       {run: textOK(dtab.ParsePath, pathText)},
+		"path-error":    {run: textError(dtab.ParsePath, pathText)},
+		"tree-ok":       {run: textOK(dtab.ParseTree, dtabText)},
+		"tree-error":    {run: textError(dtab.ParseTree, dtabText)},
+		"parse-ok":      {run: parseOK, states: []string{"dentries"}},
+		"parse-error":   {run: textError(dtab.Parse, dtabText)},
+		"lookup":        {run: lookup},
+		"simplify":      {run: simplify},
+		"dtab-simplify": {run: dtabSimplify},
+		"strip-prefix":  {run: stripPrefix},
+		"eval":          {run: evaluate, served: servedEval},
+		"bind":          {run: bind, served: servedBind, states: bound},
+		"override":      {run: override, served: servedBind, states: bound},
+		"header":        {run: header},
+		"namer":         {run: utilityNamer, served: servedNamer, states: []string{"boundName", "residual"}},
+		"rewrite":       {run: rewrite, served: servedRewrite},
+		"pathmatch":     {run: pathMatch, served: servedMatch},
+		"delegate":      {run: delegate, served: servedDelegate},
+	}
+}
+
+// readCases reads a file of cases. A relative name may also be one from the root of the repository, where go test is called.
+func readCases(t *testing.T, file string) []dtabCase {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	if errors.Is(err, os.ErrNotExist) && !filepath.IsAbs(file) {
+		data, err = os.ReadFile(filepath.Join("../..", file))
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,33 +123,77 @@ func readCases(t *testing.T) []dtabCase {
 	// A field that is not read here is a fact that is not tested.
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&cases); err != nil {
-		t.Fatalf("%s: %v", *casesFile, err)
+		t.Fatalf("%s: %v", file, err)
 	}
 	if len(cases) == 0 {
-		t.Fatalf("%s has no cases", *casesFile)
+		t.Fatalf("%s has no cases", file)
 	}
 	return cases
 }
 
-func TestDtabCases(t *testing.T) {
-	kinds := map[string]func(*testing.T, dtabCase){
-		"path-ok": textOK(dtab.ParsePath), "path-error": textError(dtab.ParsePath, pathText),
-		"tree-ok": textOK(dtab.ParseTree), "tree-error": textError(dtab.ParseTree, dtabText),
-		"parse-ok": parseOK, "parse-error": textError(dtab.Parse, dtabText),
-		"lookup": lookup, "simplify": simplify, "dtab-simplify": dtabSimplify, "strip-prefix": stripPrefix,
-		"eval": evaluate, "bind": bind, "override": override, "header": header,
-		"namer": utilityNamer, "rewrite": rewrite, "pathmatch": pathMatch, "delegate": delegate,
+// stated returns the fields other than expect in which the case states a fact.
+func (c dtabCase) stated() (fields []string) {
+	for field, is := range map[string]bool{
+		"dentries": c.Dentries != nil, "residual": isStated(c.Residual), "fractions": c.Fractions != nil, "visits": c.Visits != nil,
+		"boundName": c.BoundName,
+	} {
+		if is {
+			fields = append(fields, field)
+		}
 	}
-	for _, c := range readCases(t) {
+	return fields
+}
+
+func isStated(data json.RawMessage) bool { return len(data) > 0 && string(data) != "null" }
+
+// runCases runs every case of a file as one subtest.
+func runCases(t *testing.T, file string) {
+	t.Helper()
+	known := kinds()
+	for _, c := range readCases(t, file) {
 		t.Run(c.Name, func(t *testing.T) {
-			run, ok := kinds[c.Kind]
+			k, ok := known[c.Kind]
 			if !ok {
-				t.Fatalf("unknown kind %q", c.Kind)
+				t.Fatalf("unknown kind %q: it is one of %q", c.Kind, slices.Sorted(maps.Keys(known)))
 			}
-			run(t, c)
+			for _, field := range c.stated() {
+				if !slices.Contains(k.states, field) {
+					t.Errorf("the kind %s says nothing of the field %s", c.Kind, field)
+				}
+			}
+			k.run(t, c)
+			if k.served != nil {
+				k.served(t, c)
+			}
+			if t.Failed() {
+				t.Logf("the case: %s", c)
+			}
 		})
 	}
 }
+
+// String returns the case as it would stand in a file, with what it leaves out left out.
+func (c dtabCase) String() string {
+	data, err := json.Marshal(c)
+	if err != nil {
+		return err.Error()
+	}
+	var fields map[string]any
+	if err := json.Unmarshal(data, &fields); err != nil {
+		return err.Error()
+	}
+	maps.DeleteFunc(fields, func(name string, v any) bool {
+		return v == nil && name != "expect" || v == "" && name != "dtab" && name != "path" || v == false
+	})
+	data, _ = json.Marshal(fields)
+	return string(data)
+}
+
+// TestDtabCases runs the cases of the file that -dtab-cases names.
+func TestDtabCases(t *testing.T) { runCases(t, *casesFile) }
+
+// TestOwnCases runs the cases that the gathered file leaves out.
+func TestOwnCases(t *testing.T) { runCases(t, "testdata/own-cases.json") }
 
 func pathText(c dtabCase) string { return c.Path }
 func dtabText(c dtabCase) string { return c.Dtab }
@@ -123,7 +216,7 @@ func decode[T any](t *testing.T, data json.RawMessage) (v T) {
 }
 
 // must returns a function that gives the parsed text, or ends the test.
-func must[T any](t *testing.T, parse func(string) (T, error), s string) T {
+func must[T any](t testing.TB, parse func(string) (T, error), s string) T {
 	t.Helper()
 	v, err := parse(s)
 	if err != nil {
@@ -139,13 +232,9 @@ func same(t *testing.T, what, got, want string) {
 	}
 }
 
-func textOK[T interface{ String() string }](parse func(string) (T, error)) func(*testing.T, dtabCase) {
+func textOK[T interface{ String() string }](parse func(string) (T, error), text func(dtabCase) string) func(*testing.T, dtabCase) {
 	return func(t *testing.T, c dtabCase) {
-		text := c.Dtab
-		if c.Path != "" {
-			text = c.Path
-		}
-		shown := must(t, parse, text).String()
+		shown := must(t, parse, text(c)).String()
 		same(t, "show form", shown, c.expected(t))
 		same(t, "show form of the show form", must(t, parse, shown).String(), shown)
 	}
@@ -163,9 +252,9 @@ func textError[T any](parse func(string) (T, error), text func(dtabCase) string)
 }
 
 func parseOK(t *testing.T, c dtabCase) {
-	textOK(dtab.Parse)(t, c)
-	if d := must(t, dtab.Parse, c.Dtab); len(d) != c.Dentries {
-		t.Errorf("%d dentries, want %d", len(d), c.Dentries)
+	textOK(dtab.Parse, dtabText)(t, c)
+	if d := must(t, dtab.Parse, c.Dtab); c.Dentries != nil && len(d) != *c.Dentries {
+		t.Errorf("%d dentries, want %d", len(d), *c.Dentries)
 	}
 }
 
@@ -189,11 +278,19 @@ func stripPrefix(t *testing.T, c dtabCase) {
 }
 
 func evaluate(t *testing.T, c dtabCase) {
-	got, want := eval(must(t, dtab.ParseTree, c.Dtab)), decode[[]string](t, c.Expect)
-	slices.Sort(got)
-	if (got == nil) != (want == nil) || !slices.Equal(got, want) {
-		t.Errorf("got %#v, want %#v", got, want)
+	tree := must(t, dtab.ParseTree, c.Dtab)
+	want := set(decode[[]string](t, c.Expect))
+	for what, got := range map[string][]string{"the tree": set(eval(tree)), "the simplified tree": set(eval(tree.Simplify()))} {
+		if (got == nil) != (want == nil) || !slices.Equal(got, want) {
+			t.Errorf("%s: got %#v, want %#v", what, got, want)
+		}
 	}
+}
+
+// set sorts the elements and leaves each once. Nil is no set.
+func set(elems []string) []string {
+	slices.Sort(elems)
+	return slices.Compact(elems)
 }
 
 func bind(t *testing.T, c dtabCase) {
@@ -202,7 +299,7 @@ func bind(t *testing.T, c dtabCase) {
 
 func checkBind(t *testing.T, c dtabCase, d dtab.Dtab) {
 	t.Helper()
-	o := &oracle{dtab: d, bound: c.Bound, given: c.Given.Namers}
+	o := &oracle{t: t, dtab: d, bound: c.Bound, given: c.Given.Namers}
 	tree, err := o.bind(must(t, dtab.ParsePath, c.Path), 0)
 	got := tree.String()
 	if err != nil {
@@ -218,9 +315,14 @@ func checkBind(t *testing.T, c dtabCase, d dtab.Dtab) {
 	if c.Fractions != nil {
 		shares := make(map[string]float64)
 		spread(tree, 1, shares)
-		if !maps.EqualFunc(shares, c.Fractions, func(a, b float64) bool { return math.Abs(a-b) < 1e-9 }) {
-			t.Errorf("fractions %v, want %v", shares, c.Fractions)
-		}
+		sameShares(t, "fractions", shares, c.Fractions)
+	}
+}
+
+func sameShares(t *testing.T, what string, got, want map[string]float64) {
+	t.Helper()
+	if !maps.EqualFunc(got, want, func(a, b float64) bool { return math.Abs(a-b) < 1e-6 }) {
+		t.Errorf("%s: got %v, want %v", what, got, want)
 	}
 }
 
@@ -228,7 +330,9 @@ func override(t *testing.T, c dtabCase) {
 	base := must(t, dtab.Parse, c.Base)
 	ctx, user := must(t, dtab.Parse, c.CtxHeader), must(t, dtab.Parse, c.UserHeader)
 	d := base.Concat(ctx, user)
-	same(t, "effective dtab", d.String(), must(t, dtab.Parse, c.Dtab).String())
+	if c.Dtab != "" {
+		same(t, "effective dtab", d.String(), must(t, dtab.Parse, c.Dtab).String())
+	}
 	checkBind(t, c, d)
 	p := must(t, dtab.ParsePath, c.Path)
 	layered := dtab.Compile(base).With(ctx).With(user).Lookup(p)
@@ -248,10 +352,15 @@ func header(t *testing.T, c dtabCase) {
 		}
 		return
 	}
-	h.Set("L5d-Ctx-Dtab", c.CtxHeader)
-	h.Set("L5d-Dtab", c.UserHeader)
+	for name, value := range map[string]string{"L5d-Ctx-Dtab": c.CtxHeader, "L5d-Dtab": c.UserHeader} {
+		if value != "" {
+			h.Set(name, value)
+		}
+	}
 	local := headerDtab(t, h)
-	same(t, "parsed", local.String(), must(t, dtab.Parse, c.Dtab).String())
+	if c.Dtab != "" {
+		same(t, "parsed", local.String(), must(t, dtab.Parse, c.Dtab).String())
+	}
 	same(t, "header handed on", "l5d-ctx-dtab: "+local.String(), c.expected(t))
 }
 
@@ -283,7 +392,7 @@ func pathMatch(t *testing.T, c dtabCase) {
 }
 
 func delegate(t *testing.T, c dtabCase) {
-	o := &oracle{dtab: must(t, dtab.Parse, c.Dtab), bound: c.Bound, given: c.Given.Namers}
+	o := &oracle{t: t, dtab: must(t, dtab.Parse, c.Dtab), bound: c.Bound, given: c.Given.Namers}
 	data, err := json.Marshal(o.explore(must(t, dtab.ParsePath, c.Path), nil, 0))
 	if err != nil {
 		t.Fatal(err)

@@ -307,7 +307,7 @@ func TestExplainedAsServed(t *testing.T) {
 		for range 5 {
 			p := name(random, 1+random.IntN(3))
 			// Rules that fan out without end take long and are all alike: a few will do.
-			o := &oracle{dtab: d, bound: names, given: given, maxVisits: 300}
+			o := &oracle{t: t, dtab: d, bound: names, given: given, maxVisits: 300}
 			tree, err := o.bind(p, 0)
 			if len(o.visits) >= o.maxVisits {
 				if wide++; wide > 20 {

@@ -24,7 +24,7 @@ func TestLintIsRight(t *testing.T) {
 		{Prefix: dtab.Path{"#"}}, {Prefix: dtab.Path{"#", "broken"}}, {Prefix: dtab.Path{"#", "turn"}, Rewrite: "/{y}/{x}"},
 	}
 	bind := func(d dtab.Dtab, p dtab.Path) (string, bool) {
-		o := &oracle{dtab: d, bound: names, given: given, maxVisits: 500}
+		o := &oracle{t: t, dtab: d, bound: names, given: given, maxVisits: 500}
 		tree, err := o.bind(p, 0)
 		if err != nil {
 			return "error:" + err.Error(), !errors.Is(err, errMaxVisits) && len(o.visits) < o.maxVisits

@@ -52,7 +52,7 @@ func (o *oracle) explore(p dtab.Path, from *shownDentry, depth int) *step {
 	case a.bound:
 		s.Type, s.Bound = "leaf", &shownBound{ID: a.tree.Path.String(), Path: a.residual.String()}
 	case a.tree.Kind == dtab.Leaf:
-		s.Type, s.Delegate = "delegate", o.explore(a.tree.Path, nil, depth+1)
+		s.Type, s.Delegate = "delegate", o.explore(a.tree.Path, from, depth+1)
 	default:
 		s.Type = a.tree.Kind.String()
 	}
@@ -88,29 +88,32 @@ func (o *oracle) join(s *step, hits []hit, depth int) *step {
 	case len(hits) > 1:
 		s.Type = "alt"
 		for _, h := range hits {
-			s.Alt = append(s.Alt, o.follow(h, depth))
+			s.Alt = append(s.Alt, o.follow(h, s.Path, depth))
 		}
 	case hits[0].tree.Kind == dtab.Union:
-		s.Type, s.Union = "union", o.follow(hits[0], depth).Union
+		s.Type, s.Union = "union", o.follow(hits[0], s.Path, depth).Union
 	default:
-		s.Type, s.Delegate = "delegate", o.follow(hits[0], depth)
+		s.Type, s.Delegate = "delegate", o.follow(hits[0], s.Path, depth)
 	}
 	return s
 }
 
-// follow returns the node of one tree of a dentry.
-func (o *oracle) follow(h hit, depth int) *step {
+// follow returns the node of one tree of a dentry. path is what was looked up: nodes that are no path themselves are shown with it, but
+// for "~" and "!".
+func (o *oracle) follow(h hit, path string, depth int) *step {
 	switch h.tree.Kind {
 	case dtab.Leaf:
 		return o.explore(h.tree.Path, h.from, depth+1)
 	case dtab.Alt:
-		return o.join(&step{Path: h.tree.String(), Dentry: h.from}, appendFlat(nil, h.tree, h.from), depth)
+		return o.join(&step{Path: path, Dentry: h.from}, appendFlat(nil, h.tree, h.from), depth)
 	case dtab.Union:
-		s := &step{Type: "union", Path: h.tree.String(), Dentry: h.from}
+		s := &step{Type: "union", Path: path, Dentry: h.from}
 		for _, b := range h.tree.Branches {
-			s.Union = append(s.Union, weighted{b.Weight, o.follow(hit{b.Tree, h.from}, depth)})
+			s.Union = append(s.Union, weighted{b.Weight, o.follow(hit{b.Tree, h.from}, path, depth)})
 		}
 		return s
+	case dtab.Neg, dtab.Fail:
+		path = h.tree.String()
 	}
-	return &step{Type: h.tree.Kind.String(), Path: h.tree.String(), Dentry: h.from}
+	return &step{Type: h.tree.Kind.String(), Path: path, Dentry: h.from}
 }
