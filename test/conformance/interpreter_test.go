@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"strings"
@@ -268,91 +267,4 @@ func checkServed(t *testing.T, o *oracle, p dtab.Path, mounts []naming.Mount) (c
 		}
 	}
 	return true
-}
-
-// Any dtab gives any name what the reference evaluator says.
-func TestServedAsByReference(t *testing.T) {
-	const pairs = 3000
-	random := rand.New(rand.NewPCG(1, 2))
-	given := []givenNamer{
-		{Kind: "error", Prefix: "/#/broken"},
-		{Kind: "io.l5d.rewrite", Prefix: "/#/turn", Pattern: "/{x}/{y}", Name: "/{y}/{x}"},
-	}
-	names := []string{"/#/a", "/#/b/c", "/#/c/a/b"}
-	mounts := mountsOf(t, names, given)
-	compared, wide := 0, 0
-	for range pairs {
-		d := randomDtab(random)
-		p := randomPath(random, 1+random.IntN(3))
-		// Rules that fan out without end take long and are all alike: a few will do.
-		o := &oracle{t: t, dtab: d, bound: names, given: given, maxVisits: 300}
-		if _, err := o.bind(p, 0); len(o.visits) >= o.maxVisits && err != nil {
-			if wide++; wide > 5 {
-				continue
-			}
-		}
-		if checkServed(t, &oracle{t: t, dtab: d, bound: names, given: given}, p, mounts) {
-			compared++
-		}
-		if t.Failed() {
-			return
-		}
-	}
-	if compared < 2400 {
-		t.Errorf("only %d of %d pairs could be compared", compared, pairs)
-	}
-}
-
-func randomDtab(r *rand.Rand) (d dtab.Dtab) {
-	for i := range r.IntN(7) {
-		var x dtab.Prefix
-		for _, label := range randomPath(r, r.IntN(3)) {
-			x = append(x, dtab.Elem{Label: label, Any: r.IntN(8) == 0})
-		}
-		if len(x) == 0 && r.IntN(4) > 0 {
-			x = dtab.Prefix{{Label: "a"}}
-		}
-		d = append(d, dtab.Dentry{Prefix: x, Dst: randomTree(r, 2), Source: dtab.Source{Index: i}})
-	}
-	return d
-}
-
-func randomTree(r *rand.Rand, depth int) dtab.Tree {
-	kind := dtab.Leaf
-	if n := r.IntN(10); n < 3 && depth > 0 {
-		kind = []dtab.Kind{dtab.Alt, dtab.Union}[r.IntN(2)]
-	} else if n == 9 {
-		kind = []dtab.Kind{dtab.Neg, dtab.Fail, dtab.Empty}[r.IntN(3)]
-	}
-	t := dtab.Tree{Kind: kind}
-	switch kind {
-	case dtab.Leaf:
-		t.Path = randomPath(r, r.IntN(4))
-	case dtab.Alt, dtab.Union:
-		for range 2 + r.IntN(2) {
-			t.Branches = append(t.Branches, dtab.Weighted{Weight: float64(r.IntN(4)), Tree: randomTree(r, depth-1)})
-		}
-	}
-	return t
-}
-
-// randomPath returns a path that often begins as a namer's.
-func randomPath(r *rand.Rand, n int) dtab.Path {
-	fronts := [][]string{
-		{"#"}, {"#", "a"}, {"#", "b", "c"}, {"#", "none"}, {"#", "broken"}, {"#", "turn"},
-		{"$", "nil"}, {"$", "fail"}, {"$", "no.such.namer"}, {"$", "inet", "10.0.0.1", "80"}, {"$", "inet", "8080"}, {"$"},
-		{"$", "io.buoyant.http.domainToPathPfx"}, {"$", "io.buoyant.http.domainToPath"}, {"$", "io.buoyant.http.subdomainOf", "b"},
-		{"$", "io.buoyant.http.subdomainOfPfx", "b"}, {"$", "io.buoyant.http.anyHost"}, {"$", "io.buoyant.http.anyHostPfx"},
-		{"$", "io.buoyant.http.anyMethod"}, {"$", "io.buoyant.http.anyMethodPfx"}, {"$", "io.buoyant.hostportPfx"},
-		{"$", "io.buoyant.porthostPfx"}, {"$", "io.buoyant.rinet", "80"}, {"$", "io.buoyant.rinet"}, {"$", "fixedinet"},
-		{"$", "io.buoyant.http.status"}, {"$", "io.buoyant.http.status", "404"},
-	}
-	var p dtab.Path
-	if n > 0 && r.IntN(2) == 0 {
-		p = p.Append(fronts[r.IntN(len(fronts))]...)
-	}
-	for range n {
-		p = p.Append([]string{"a", "b", "c", "d", "a.b", "GET", "a.b:80", "a:http"}[r.IntN(8)])
-	}
-	return p
 }

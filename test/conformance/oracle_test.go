@@ -25,6 +25,8 @@ type oracle struct {
 	// bound are the names below /#/ that exist.
 	bound []string
 	given []givenNamer
+	// answers are what the namer of /# says of whole names, where such a namer was asked before bound.
+	answers map[string]answer
 	// maxVisits, where it is not 0, ends the delegation of a name that needs more lookups.
 	maxVisits int
 
@@ -56,7 +58,7 @@ func (o *oracle) bind(p dtab.Path, depth int) (dtab.Tree, error) {
 	}
 	o.visits = append(o.visits, p.String())
 	// A single "~" cannot be told from no match at all: namers are asked in both cases.
-	if t := o.dtab.Lookup(p); t.Kind != dtab.Neg {
+	if t := o.lookup(p); t.Kind != dtab.Neg {
 		return o.evalTree(t, depth+1)
 	}
 	a, err := o.namers(p)
@@ -74,6 +76,48 @@ func (o *oracle) bind(p dtab.Path, depth int) (dtab.Tree, error) {
 	}
 	o.residual[a.tree.Path.String()] = a.residual
 	return a.tree, nil
+}
+
+// lookup is one step (linkerd1.md section 4.2): what every dentry that matches makes of p, the last one first.
+func (o *oracle) lookup(p dtab.Path) dtab.Tree {
+	var hits []dtab.Weighted
+	for i := len(o.dtab) - 1; i >= 0; i-- {
+		if t, ok := rewritten(o.dtab[i], p); ok {
+			hits = append(hits, dtab.Weighted{Weight: 1, Tree: t})
+		}
+	}
+	switch len(hits) {
+	case 0:
+		return dtab.Tree{Kind: dtab.Neg}
+	case 1:
+		return hits[0].Tree
+	}
+	return dtab.Tree{Kind: dtab.Alt, Branches: hits}
+}
+
+// rewritten returns what one dentry makes of p.
+func rewritten(d dtab.Dentry, p dtab.Path) (dtab.Tree, bool) {
+	if len(p) < len(d.Prefix) {
+		return dtab.Tree{}, false
+	}
+	for i, e := range d.Prefix {
+		if !e.Any && e.Label != p[i] {
+			return dtab.Tree{}, false
+		}
+	}
+	return withSuffix(d.Dst, p[len(d.Prefix):]), true
+}
+
+// withSuffix returns the tree with the suffix behind every path in it.
+func withSuffix(t dtab.Tree, suffix dtab.Path) dtab.Tree {
+	out := dtab.Tree{Kind: t.Kind}
+	if t.Kind == dtab.Leaf {
+		out.Path = append(append(dtab.Path{}, t.Path...), suffix...)
+	}
+	for _, b := range t.Branches {
+		out.Branches = append(out.Branches, dtab.Weighted{Weight: b.Weight, Tree: withSuffix(b.Tree, suffix)})
+	}
+	return out
 }
 
 func (o *oracle) evalTree(t dtab.Tree, depth int) (dtab.Tree, error) {
@@ -141,6 +185,9 @@ func (o *oracle) namers(p dtab.Path) (answer, error) {
 		if a := n.rewrite(p[len(prefix):]); a.tree.Kind != dtab.Neg {
 			return a, nil
 		}
+	}
+	if a, ok := o.answers[p.String()]; ok && a.tree.Kind != dtab.Neg {
+		return a, nil
 	}
 	for _, s := range o.bound {
 		id, err := dtab.ParsePath(s)

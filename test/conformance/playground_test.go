@@ -62,12 +62,12 @@ func (o *oracle) explore(p dtab.Path, from *shownDentry, depth int) *step {
 // hits returns the trees for p, last dentry first. Alternates inside one dentry stand beside those of other dentries.
 func (o *oracle) hits(p dtab.Path) (hits []hit) {
 	for i := len(o.dtab) - 1; i >= 0; i-- {
-		d := o.dtab[i : i+1]
-		if _, ok := d[0].Prefix.Matches(p); !ok {
+		d := o.dtab[i]
+		t, ok := rewritten(d, p)
+		if !ok {
 			continue
 		}
-		from := &shownDentry{Prefix: d[0].Prefix.String(), Dst: d[0].Dst.String()}
-		hits = appendFlat(hits, d.Lookup(p), from)
+		hits = appendFlat(hits, t, &shownDentry{Prefix: d.Prefix.String(), Dst: d.Dst.String()})
 	}
 	return hits
 }
