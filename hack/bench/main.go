@@ -6,7 +6,7 @@
 // loads every proxy in random order with keep-alive HTTP/1.1 requests. The cost of a request is the CPU time (user and system)
 // that the proxy's processes took in that time by the number of requests answered. A ratio is the median over all rounds of the
 // ratios within a round, with a bootstrap interval of 95 %. A second instance of Fairlead's proxy shows how large a ratio this
-// machine makes of no difference at all.
+// machine makes of no difference at all. With -dentries a third one has that many rules: what they cost a request.
 package main
 
 import (
@@ -34,6 +34,7 @@ type options struct {
 	other    string
 	commands string
 	jsonFile string
+	dentries int
 }
 
 func main() {
@@ -71,6 +72,7 @@ func parse(args []string) (*options, error) {
 	set.StringVar(&o.other, "other", "", "another build of it for the second instance, to compare two builds; empty: the same")
 	set.StringVar(&o.commands, "commands", "", "folder with haproxy, nginx and wrk; empty: those in PATH")
 	set.StringVar(&o.jsonFile, "json", "", "file for every round's figures, as JSON")
+	set.IntVar(&o.dentries, "dentries", 0, "a third instance with that many rules in Dtabs of 2,000, the other two with ten; 0: none")
 	if err := set.Parse(args); err != nil {
 		return nil, err
 	}
@@ -89,6 +91,9 @@ func parse(args []string) (*options, error) {
 	}
 	if o.rounds < 1 || o.duration < 200*time.Millisecond || set.NArg() > 0 {
 		return nil, errors.New("expected -rounds of at least 1, -duration of at least 200ms, and no arguments")
+	}
+	if o.dentries < 0 || o.dentries > maxDentries {
+		return nil, fmt.Errorf("-dentries: expected 0 to %d, found %d", maxDentries, o.dentries)
 	}
 	if o.other == "" {
 		o.other = o.proxy

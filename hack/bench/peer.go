@@ -29,6 +29,10 @@ const (
 
 	fairlead      = "fairlead"
 	fairleadAgain = "fairlead (again)"
+	fairleadMany  = "fairlead (many rules)"
+
+	// maxDentries is what a mesh takes; perDtab what a Dtab does.
+	maxDentries, perDtab = 250_000, 2000
 )
 
 var peerNames = []string{"haproxy", "nginx", "reverseproxy"}
@@ -80,9 +84,19 @@ func (b *bench) command(name string) string {
 	return filepath.Join(b.options.commands, name)
 }
 
+// instance is one process of Fairlead's proxy.
+type instance struct {
+	name, binary string
+	dentries     int
+}
+
 // start brings up the backends and every proxy, and sees each answer as it should.
 func (b *bench) start(ctx context.Context) error {
-	addrs, err := addresses(backends + 2 + 2 + len(b.options.peers))
+	ours := []instance{{fairlead, b.options.proxy, 10}, {fairleadAgain, b.options.other, 10}}
+	if b.options.dentries > 0 {
+		ours = append(ours, instance{fairleadMany, b.options.proxy, b.options.dentries})
+	}
+	addrs, err := addresses(backends + 2*len(ours) + len(b.options.peers))
 	if err != nil {
 		return err
 	}
@@ -90,8 +104,8 @@ func (b *bench) start(ctx context.Context) error {
 	if err := b.startBackend(ctx); err != nil {
 		return err
 	}
-	for _, f := range []struct{ name, binary string }{{fairlead, b.options.proxy}, {fairleadAgain, b.options.other}} {
-		if err := b.startFairlead(ctx, f.name, f.binary, addrs[0], addrs[1]); err != nil {
+	for _, f := range ours {
+		if err := b.startFairlead(ctx, f, addrs[0], addrs[1]); err != nil {
 			return err
 		}
 		addrs = addrs[2:]
@@ -163,7 +177,7 @@ func (b *bench) startProxy(ctx context.Context, name, addr string, args ...strin
 
 // startFairlead runs the proxy with everything on that is on by default: files of endpoints that are watched, a dtab, balancing
 // by load, metrics.
-func (b *bench) startFairlead(ctx context.Context, name, binary, addr, admin string) error {
+func (b *bench) startFairlead(ctx context.Context, f instance, addr, admin string) error {
 	disco := filepath.Join(b.dir, "disco")
 	if err := os.MkdirAll(disco, 0o755); err != nil {
 		return err
@@ -175,7 +189,7 @@ func (b *bench) startFairlead(ctx context.Context, name, binary, addr, admin str
 	if err := os.WriteFile(filepath.Join(disco, service), []byte(endpoints), 0o644); err != nil {
 		return err
 	}
-	file := filepath.Join(b.dir, name+".yaml")
+	file := filepath.Join(b.dir, f.name+".yaml")
 	_, port, _ := strings.Cut(addr, ":")
 	_, adminPort, _ := strings.Cut(admin, ":")
 	text := fmt.Sprintf(`apiVersion: fairlead.dev/v1alpha1
@@ -191,14 +205,28 @@ spec:
     dtab:
     - {prefix: /svc, dst: /#/io.l5d.fs}
 `, adminPort, disco, port)
+	text += dtabs(f.dentries - 1)
 	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 		return err
 	}
-	path, err := filepath.Abs(binary)
+	path, err := filepath.Abs(f.binary)
 	if err != nil {
 		return err
 	}
-	return b.startProxy(ctx, name, addr, path, "--config", file)
+	return b.startProxy(ctx, f.name, addr, path, "--config", file)
+}
+
+// dtabs are n rules of names that nobody asks for, in as many Dtabs as they need.
+func dtabs(n int) string {
+	var text strings.Builder
+	for i := range n {
+		if i%perDtab == 0 {
+			fmt.Fprintf(&text, "---\napiVersion: fairlead.dev/v1alpha1\nkind: Dtab\nmetadata: {name: many-%d}\n"+
+				"spec:\n  meshRef: {name: bench}\n  router: outgoing\n  dentries:\n", i/perDtab)
+		}
+		fmt.Fprintf(&text, "  - {prefix: /svc/team-%d/name-%d, dst: 9 * /#/io.l5d.fs/name-%d & 1 * /#/io.l5d.fs/canary}\n", i%100, i, i)
+	}
+	return text.String()
 }
 
 func (b *bench) haproxy(addr string) ([]string, error) {
@@ -247,7 +275,7 @@ func (b *bench) reverseProxy(addr string) ([]string, error) {
 
 // version is what a proxy says of itself, or "" for what says nothing.
 func (b *bench) version(name, path string) string {
-	flag := map[string]string{"haproxy": "-v", "nginx": "-v", fairlead: "--version", fairleadAgain: "--version"}[name]
+	flag := map[string]string{"haproxy": "-v", "nginx": "-v", fairlead: "--version", fairleadAgain: "--version", fairleadMany: "--version"}[name]
 	if flag == "" {
 		return ""
 	}

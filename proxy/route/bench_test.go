@@ -1,6 +1,9 @@
 package route
 
 import (
+	"fmt"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -121,6 +124,33 @@ func BenchmarkCachedDecision(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				cached(h, key)
+			}
+		})
+		h.Close()
+	}
+}
+
+// BenchmarkColdName is all that the first request for a name costs, with the eviction of the name that makes room for it: delegation by
+// two rules of those given, a client that is there already, no metrics but those of the service.
+func BenchmarkColdName(b *testing.B) {
+	for _, dentries := range []int{10, 1_000, 200_000} {
+		var rules strings.Builder
+		rules.WriteString("/host/*/* => /#/web; /svc => /host")
+		for i := 2; i < dentries; i++ {
+			fmt.Fprintf(&rules, "; /host/team-%d/name-%d => 9 * /#/web & 1 * /#/canary", i%100, i)
+		}
+		h := newHouse(b, rules.String())
+		h.maxNames = 1000
+		h.fake.bind("/web", endpoint(1), endpoint(2), endpoint(3))
+		i := 0
+		b.Run(fmt.Sprintf("dentries=%d", dentries), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				i++
+				path := dtab.Path{"svc", "team-7", "cold-" + strconv.Itoa(i)}
+				if _, err := h.Bind([]byte(path[2]), path, nil).Choose(); err != nil {
+					b.Fatal(err)
+				}
 			}
 		})
 		h.Close()
