@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+const swapLimit = time.Minute
+
+// swap replaces all rules of the file in every second window, and compares the requests of both kinds of windows.
+func swap(ctx context.Context, o *options, dir string) (err error) {
+	r, err := newRig(dir)
+	if err != nil {
+		return err
+	}
+	for _, version := range []string{"web", "v1", "v2"} {
+		b, err := newBackend(version)
+		if err != nil {
+			return err
+		}
+		defer b.server.Close() //nolint:errcheck // the process ends
+		if err := r.put(filepath.Join("disco", version), b.line()); err != nil {
+			return err
+		}
+	}
+	texts := map[string]string{}
+	for _, version := range []string{"v1", "v2"} {
+		texts[version] = r.mesh() + rules(o.dentries-1, version)
+	}
+	if err := r.put("mesh.yaml", texts["v1"]); err != nil {
+		return err
+	}
+	if err := r.start(ctx, o.proxy, "web"); err != nil {
+		return err
+	}
+	defer r.Stop()
+	fmt.Printf(", %d rules in %.1f MB\n", o.dentries, float64(len(texts["v1"]))/(1<<20))
+	l, err := startLoad(ctx, o, r.addr, "web")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, l.stop()) }()
+	var control, swapping, took []time.Duration
+	for round := range o.rounds {
+		for _, swaps := range []bool{round%2 == 0, round%2 != 0} {
+			version := fmt.Sprintf("v%d", 2-round%2)
+			if err := os.WriteFile(filepath.Join(dir, "next"), []byte(texts[version]), 0o644); err != nil {
+				return err
+			}
+			pause(ctx, time.Second) // what writing the file cost is over
+			if _, err := l.take(); err != nil {
+				return err
+			}
+			begin := time.Now()
+			if swaps {
+				t, err := swapOnce(ctx, r, version)
+				if err != nil {
+					return err
+				}
+				took = append(took, t)
+			}
+			pause(ctx, o.window-time.Since(begin))
+			times, err := l.take()
+			if err := errors.Join(err, ctx.Err()); err != nil {
+				return err
+			}
+			if swaps {
+				swapping = append(swapping, times...)
+			} else {
+				control = append(control, times...)
+			}
+		}
+	}
+	memory, err := r.Memory()
+	if err != nil {
+		return err
+	}
+	fmt.Printf("swap to served: median %s, most %s (%d swaps)\n", ms(at(0.5, took)), ms(at(1, took)), len(took))
+	fmt.Printf("\n| | p50 | p99 | p99.9 | most | requests |\n| --- | --- | --- | --- | --- | --- |\n")
+	for _, line := range []struct {
+		what  string
+		times []time.Duration
+	}{{"control", control}, {"with a swap", swapping}} {
+		fmt.Printf("| %s | %s | %s | %s | %s | %d |\n", line.what, ms(at(0.5, line.times)), ms(at(0.99, line.times)), ms(at(0.999, line.times)),
+			ms(at(1, line.times)), len(line.times))
+	}
+	fmt.Printf("\np99.9 with a swap by that of the control: %.2f; memory after all swaps %.0f MB; load average %s after\n",
+		float64(at(0.999, swapping))/float64(at(0.999, control)), float64(memory)/(1<<20), loadAverage())
+	return nil
+}
+
+// swapOnce puts the file that was written before in place, and returns how long it took until its rules were served.
+func swapOnce(ctx context.Context, r *rig, version string) (time.Duration, error) {
+	a, err := ask(r.addr, "edit")
+	if err != nil {
+		return 0, err
+	}
+	defer a.close()
+	begin := time.Now()
+	if err := os.Rename(filepath.Join(r.dir, "next"), filepath.Join(r.dir, "mesh.yaml")); err != nil {
+		return 0, err
+	}
+	for ctx.Err() == nil {
+		got, err := a.ask()
+		if err != nil {
+			return 0, fmt.Errorf("during a swap: %w", err)
+		}
+		if got == version {
+			return time.Since(begin), nil
+		}
+		if time.Since(begin) > swapLimit {
+			return 0, fmt.Errorf("%s is not served after %s: %s", version, swapLimit, r.Output())
+		}
+		pause(ctx, 2*time.Millisecond)
+	}
+	return 0, ctx.Err()
+}
+
+// rules are n of names that nobody asks for, each another one in every version, and the last for the name edit.
+func rules(n int, version string) string {
+	var text strings.Builder
+	for i := range n + 1 {
+		if i%perDtab == 0 {
+			fmt.Fprintf(&text, "---\napiVersion: fairlead.dev/v1alpha1\nkind: Dtab\nmetadata: {name: rules-%03d}\n"+
+				"spec:\n  meshRef: {name: live}\n  router: outgoing\n  dentries:\n", i/perDtab)
+		}
+		if i == n {
+			fmt.Fprintf(&text, "  - {prefix: /svc/edit, dst: /#/io.l5d.fs/%s}\n", version)
+			break
+		}
+		fmt.Fprintf(&text, "  - {prefix: /svc/team-%d/name-%d, dst: 9 * /#/io.l5d.fs/name-%d & 1 * /#/io.l5d.fs/%s}\n", i%100, i, i, version)
+	}
+	return text.String()
+}
+
+func ms(d time.Duration) string { return fmt.Sprintf("%.1f ms", float64(d)/float64(time.Millisecond)) }
