@@ -120,10 +120,11 @@ func (p *proxy) gauge(ctx context.Context, name string) (float64, error) {
 	return value, nil
 }
 
-// asker asks one proxy for Service web over one connection.
+// asker asks one proxy for a name, Service web unless told otherwise, over one connection.
 type asker struct {
-	conn net.Conn
-	in   *bufio.Reader
+	conn    net.Conn
+	in      *bufio.Reader
+	request []byte
 }
 
 func newAsker(t *testing.T, p *proxy) *asker {
@@ -133,7 +134,7 @@ func newAsker(t *testing.T, p *proxy) *asker {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	return &asker{conn: conn, in: bufio.NewReader(conn)}
+	return &asker{conn: conn, in: bufio.NewReader(conn), request: []byte("GET / HTTP/1.1\r\nHost: web\r\n\r\n")}
 }
 
 // ask returns which version answers. Anything but a good answer is an error.
@@ -141,7 +142,7 @@ func (a *asker) ask() (version string, err error) {
 	if err := a.conn.SetDeadline(time.Now().Add(answerLimit)); err != nil {
 		return "", err
 	}
-	if _, err := a.conn.Write([]byte("GET / HTTP/1.1\r\nHost: web\r\n\r\n")); err != nil {
+	if _, err := a.conn.Write(a.request); err != nil {
 		return "", err
 	}
 	response, err := http.ReadResponse(a.in, nil)

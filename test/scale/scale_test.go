@@ -25,8 +25,8 @@ import (
 
 // parameters come from the environment; hack/scale -h lists them.
 type parameters struct {
-	proxies, edits, starts, services int
-	idle, pause, poll                time.Duration
+	proxies, edits, starts, services, removals int
+	idle, pause, poll                          time.Duration
 }
 
 func fromEnvironment(t *testing.T) parameters {
@@ -34,8 +34,8 @@ func fromEnvironment(t *testing.T) parameters {
 	number := func(name string, value int) int {
 		if s := os.Getenv(name); s != "" {
 			n, err := strconv.Atoi(s)
-			if err != nil || n < 1 || n > 1000 {
-				t.Fatalf("%s: expected a number from 1 to 1000, found %q", name, s)
+			if err != nil || n < 1 || n > 10000 {
+				t.Fatalf("%s: expected a number from 1 to 10000, found %q", name, s)
 			}
 			return n
 		}
@@ -53,7 +53,8 @@ func fromEnvironment(t *testing.T) parameters {
 	}
 	return parameters{
 		proxies: number("PROXIES", 50), edits: number("EDITS", 200), starts: number("STARTS", 20), services: number("SERVICES", 1000),
-		idle: duration("IDLE", time.Minute), pause: duration("PAUSE", 500*time.Millisecond), poll: duration("POLL", 10*time.Millisecond),
+		removals: number("REMOVALS", 200),
+		idle:     duration("IDLE", time.Minute), pause: duration("PAUSE", 500*time.Millisecond), poll: duration("POLL", 10*time.Millisecond),
 	}
 }
 
@@ -64,17 +65,7 @@ func TestScale(t *testing.T) {
 	defer func() {
 		fmt.Fprint(os.Stdout, "\n| what | median | p99 | most |\n| --- | --- | --- | --- |\n", strings.Join(results, "\n"), "\n\n")
 	}()
-	row := func(what, unit string, digits int, values []float64) {
-		slices.Sort(values)
-		at := func(q float64) string {
-			return fmt.Sprintf("%.*f %s", digits, values[min(len(values)-1, int(q*float64(len(values))))], unit)
-		}
-		p99 := "-"
-		if len(values) >= 100 {
-			p99 = at(0.99)
-		}
-		results = append(results, fmt.Sprintf("| %s (%d) | %s | %s | %s |", what, len(values), at(0.5), p99, at(1)))
-	}
+	row := table(&results)
 	t.Run("standalone", func(t *testing.T) { standalone(t, p, row) })
 	network := newNetwork(t, p.proxies)
 	c := newCluster(t, network.address.String())
@@ -111,6 +102,21 @@ func stop(proxies []*proxy) {
 		}
 	}
 	all.Wait()
+}
+
+// table returns what adds a row to the results.
+func table(results *[]string) rows {
+	return func(what, unit string, digits int, values []float64) {
+		slices.Sort(values)
+		at := func(q float64) string {
+			return fmt.Sprintf("%.*f %s", digits, values[min(len(values)-1, int(q*float64(len(values))))], unit)
+		}
+		p99 := "-"
+		if len(values) >= 100 {
+			p99 = at(0.99)
+		}
+		*results = append(*results, fmt.Sprintf("| %s (%d) | %s | %s | %s |", what, len(values), at(0.5), p99, at(1)))
+	}
 }
 
 type rows func(what, unit string, digits int, values []float64)
@@ -310,13 +316,21 @@ func memory(t *testing.T, what string, all []*process.Process, d time.Duration, 
 // operator runs the operator on the API server as it is by now.
 func operator(t *testing.T, c *cluster, d time.Duration, row rows) {
 	begin := time.Now()
+	p := startOperator(t, c)
+	row("operator, start to ready", "ms", 0, []float64{millis(time.Since(begin))})
+	memory(t, "operator, idle", []*process.Process{p}, d, row)
+}
+
+// startOperator runs the operator and waits until it says that it is ready.
+func startOperator(t *testing.T, c *cluster) *process.Process {
+	t.Helper()
 	p, err := process.Start(t.TempDir(), "operator", process.AnyCore, []string{"KUBECONFIG=" + c.adminKubeconfig(t)},
 		binary(t, "operator"), "--leader-elect=false", "--metrics-bind-address=127.0.0.1:18443", "--health-probe-bind-address=127.0.0.1:18081",
 		"--proxy-image=fairlead.dev/fairlead:dev")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer p.Stop()
+	t.Cleanup(p.Stop)
 	probe := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	err = p.Answers(t.Context(), time.Millisecond, func() error {
 		_, err := get(t.Context(), probe, "http://127.0.0.1:18081/readyz")
@@ -325,8 +339,7 @@ func operator(t *testing.T, c *cluster, d time.Duration, row rows) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	row("operator, start to ready", "ms", 0, []float64{millis(time.Since(begin))})
-	memory(t, "operator, idle", []*process.Process{p}, d, row)
+	return p
 }
 
 func millis(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
