@@ -35,6 +35,9 @@ type Documents struct {
 	env  Environment
 	// sources tell where each object, by its pointer, stands.
 	sources map[any]chunk
+	// reuse, where it is set, returns what takes documents that are known already, which reused then holds with what they came to.
+	reuse  func([]chunk) func(chunk) bool
+	reused map[*v1alpha1.Dtab]*Dtab
 }
 
 // Decode reads a YAML stream of Mesh and Dtab documents. Documents is never nil: it holds the documents without a mistake in
@@ -43,18 +46,22 @@ type Documents struct {
 // column. Anchors, aliases, merge keys and tags are refused. name is what errors call the file.
 func Decode(name string, data []byte, env Environment) (*Documents, *Error) {
 	docs := &Documents{name: name, env: env, sources: map[any]chunk{}}
+	return docs, docs.decode(data)
+}
+
+func (d *Documents) decode(data []byte) *Error {
 	ps := &problems{reason: v1alpha1.ReasonInvalid}
 	data = bytes.TrimPrefix(data, []byte("\ufeff"))
 	switch {
 	case len(data) > MaxFileBytes:
-		ps.add(Problem{File: name, Message: tooMany("bytes", MaxFileBytes, len(data))})
+		ps.add(Problem{File: d.name, Message: tooMany("bytes", MaxFileBytes, len(data))})
 	case !utf8.Valid(data):
 		line, column := invalidUTF8(data)
-		ps.add(Problem{File: name, Line: line, Column: column, Message: "expected UTF-8"})
+		ps.add(Problem{File: d.name, Line: line, Column: column, Message: "expected UTF-8"})
 	default:
-		docs.read(ps, data)
+		d.read(ps, data)
 	}
-	return docs, ps.err()
+	return ps.err()
 }
 
 func (d *Documents) read(ps *problems, data []byte) {
@@ -63,12 +70,16 @@ func (d *Documents) read(ps *problems, data []byte) {
 		ps.add(Problem{File: d.name, Line: chunks[MaxDocuments].line + 1, Message: tooMany("documents", MaxDocuments, len(chunks))})
 		return
 	}
+	known := func(chunk) bool { return false }
+	if d.reuse != nil {
+		known = d.reuse(chunks)
+	}
 	for _, c := range chunks {
 		if len(c.text) > MaxDocumentBytes {
 			ps.add(Problem{File: d.name, Line: c.line + 1, Message: tooMany("bytes in a document", MaxDocumentBytes, len(c.text))})
 			continue
 		}
-		if !d.readEncoded(c) {
+		if !known(c) && !d.readEncoded(c) {
 			d.readYAML(ps, c)
 		}
 	}
@@ -137,35 +148,44 @@ func (d *Documents) AcceptDtab(m *Mesh, t *v1alpha1.Dtab) (*Dtab, *Error) {
 // of the mesh.
 func DecodeConfig(name string, data []byte, env Environment) (*Config, *Error) {
 	docs, err := Decode(name, data, env)
+	return docs.config(err)
+}
+
+// config makes the configuration of the documents, whose mistakes in form are err.
+func (d *Documents) config(err *Error) (*Config, *Error) {
 	var ps problems
 	ps.merge(err)
-	docs.checkCounts(&ps)
-	if len(docs.Meshes) != 1 {
+	d.checkCounts(&ps)
+	if len(d.Meshes) != 1 {
 		return nil, ps.err()
 	}
-	docs.fillIdentity()
-	mesh, err := docs.AcceptMesh(docs.Meshes[0])
+	d.fillIdentity()
+	mesh, err := d.AcceptMesh(d.Meshes[0])
 	ps.merge(err)
 	if mesh == nil {
 		return nil, ps.err()
 	}
 	var dtabs []*Dtab
 	objects := map[string]*v1alpha1.Dtab{}
-	for _, t := range docs.Dtabs {
-		accepted, err := docs.AcceptDtab(mesh, t)
-		ps.merge(err)
+	for _, t := range d.Dtabs {
+		accepted := d.reused[t]
+		if accepted == nil {
+			var err *Error
+			accepted, err = d.AcceptDtab(mesh, t)
+			ps.merge(err)
+		}
 		if accepted != nil {
 			dtabs = append(dtabs, accepted)
 		}
 		key := t.Namespace + "/" + t.Name
 		if _, ok := objects[key]; ok {
-			ps.merge(docs.Locate(t, refuse(v1alpha1.ReasonInvalid, "metadata.name", "the Dtab %s is in this file already", key)))
+			ps.merge(d.Locate(t, refuse(v1alpha1.ReasonInvalid, "metadata.name", "the Dtab %s is in this file already", key)))
 		}
 		objects[key] = t
 	}
 	cfg, refused := Build(mesh, dtabs)
 	for _, r := range refused {
-		ps.merge(docs.Locate(objects[r.Namespace+"/"+r.Name], r.Err))
+		ps.merge(d.Locate(objects[r.Namespace+"/"+r.Name], r.Err))
 	}
 	if err := ps.err(); err != nil {
 		return nil, err

@@ -48,6 +48,7 @@ type FileOptions struct {
 // File serves from a file and follows its changes. The last good state is in memory alone: at start a bad file is an error.
 type File struct {
 	opts     FileOptions
+	reader   *config.Reader
 	reloads  *telemetry.Counter
 	failures *telemetry.Counter
 	refused  *telemetry.Gauge
@@ -78,7 +79,7 @@ func NewFile(o FileOptions) *File {
 		o.Interval = defaultInterval
 	}
 	return &File{
-		opts: o, reloads: o.Scope.Counter("reloads"), failures: o.Scope.Counter("reload_failures"),
+		opts: o, reader: config.NewReader(o.Path, o.Env), reloads: o.Scope.Counter("reloads"), failures: o.Scope.Counter("reload_failures"),
 		refused: o.Scope.Gauge("config_refused"),
 	}
 }
@@ -221,7 +222,7 @@ func (f *File) read() ([]byte, error) {
 // load decodes, validates and applies.
 func (f *File) load(ctx context.Context, data []byte) error {
 	f.retryIn = 0
-	cfg, bad := config.DecodeConfig(f.opts.Path, data, f.opts.Env)
+	cfg, bad := f.reader.Read(data)
 	if bad != nil {
 		f.record(nil, bad)
 		return bad
