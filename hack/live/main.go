@@ -1,6 +1,6 @@
 // Command live measures what an edit or a lost endpoint does to traffic under way, with bin/proxy and files on one machine:
 //
-//	live swap       a file of 200,000 rules is replaced while requests come at a fixed rate
+//	live swap       a file of 200,000 rules is edited and replaced while requests come at a fixed rate
 //	live removal    an endpoint is taken out of a watched file: how long until the last request to it
 //
 // Requests come at a fixed rate whatever the answers do, and the time of each counts from when it was due: a proxy that stands still for
@@ -26,6 +26,7 @@ type options struct {
 	rounds   int
 	window   time.Duration
 	dentries int
+	all      bool
 	removals int
 }
 
@@ -47,6 +48,7 @@ func run(ctx context.Context, args []string) error {
 	set.IntVar(&o.rounds, "rounds", 15, "swap: how often a time with a swap and one without follow each other")
 	set.DurationVar(&o.window, "window", 5*time.Second, "swap: how long each of the two is")
 	set.IntVar(&o.dentries, "dentries", 200_000, "swap: rules in the file, at most 250,000")
+	set.BoolVar(&o.all, "all", false, "swap: every rule is another one, in place of those of one Dtab of 2,000")
 	set.IntVar(&o.removals, "removals", 200, "removal: how often an endpoint is taken out")
 	if len(args) == 0 {
 		set.Usage()

@@ -12,7 +12,7 @@ import (
 
 const swapLimit = time.Minute
 
-// swap replaces all rules of the file in every second window, and compares the requests of both kinds of windows.
+// swap edits rules of the file in every second window, and compares the requests of both kinds of windows.
 func swap(ctx context.Context, o *options, dir string) (err error) {
 	r, err := newRig(dir)
 	if err != nil {
@@ -30,7 +30,7 @@ func swap(ctx context.Context, o *options, dir string) (err error) {
 	}
 	texts := map[string]string{}
 	for _, version := range []string{"v1", "v2"} {
-		texts[version] = r.mesh() + rules(o.dentries-1, version)
+		texts[version] = r.mesh() + rules(o.dentries-1, version, o.all)
 	}
 	if err := r.put("mesh.yaml", texts["v1"]); err != nil {
 		return err
@@ -121,8 +121,8 @@ func swapOnce(ctx context.Context, r *rig, version string) (time.Duration, error
 	return 0, ctx.Err()
 }
 
-// rules are n of names that nobody asks for, each another one in every version, and the last for the name edit.
-func rules(n int, version string) string {
+// rules are n of names that nobody asks for, and the last for the name edit. Those of the last Dtab, or all, are others in every version.
+func rules(n int, version string, all bool) string {
 	var text strings.Builder
 	for i := range n + 1 {
 		if i%perDtab == 0 {
@@ -133,7 +133,11 @@ func rules(n int, version string) string {
 			fmt.Fprintf(&text, "  - {prefix: /svc/edit, dst: /#/io.l5d.fs/%s}\n", version)
 			break
 		}
-		fmt.Fprintf(&text, "  - {prefix: /svc/team-%d/name-%d, dst: 9 * /#/io.l5d.fs/name-%d & 1 * /#/io.l5d.fs/%s}\n", i%100, i, i, version)
+		canary := "canary"
+		if all || i/perDtab == n/perDtab {
+			canary += "-" + version
+		}
+		fmt.Fprintf(&text, "  - {prefix: /svc/team-%d/name-%d, dst: 9 * /#/io.l5d.fs/name-%d & 1 * /#/io.l5d.fs/%s}\n", i%100, i, i, canary)
 	}
 	return text.String()
 }

@@ -6,7 +6,7 @@ import "slices"
 // whole statements where they can be, so that they move with the code.
 func mutations() []mutation {
 	return slices.Concat(requestMutations(), hopMutations(), watchMutations(), stateMutations(), operatorMutations(), rulesMutations(),
-		namerMutations(), edgeMutations())
+		namerMutations(), edgeMutations(), languageMutations())
 }
 
 // watchMutations break the way from the API server to the endpoints.
@@ -383,6 +383,36 @@ func edgeMutations() []mutation {
 			search:  "	if d.pending || d.unready() {\n		// It made",
 			replace: "	if d.pending && d.unready() {\n		// It made",
 			pkg:     "./proxy/app", run: "^TestManyNamesWithOverrides$",
+		},
+	}
+}
+
+// languageMutations break what rules mean.
+func languageMutations() []mutation {
+	return []mutation{
+		{
+			name: "look no wildcard up", file: "proxy/dtab/table.go",
+			search:  "		if n.any != none {\n",
+			replace: "		if n.any != none && used < 0 {\n",
+			pkg:     "./proxy/dtab", run: "^TestTableLookup$",
+		},
+		{
+			name: "lose the last answer of a namer that fails", file: "proxy/naming/delegate.go",
+			search:  "	case state == Failed && isUnset(tree):\n",
+			replace: "	case state == Failed:\n",
+			pkg:     "./test/conformance", run: "^TestServedAsByReferenceWhileNamersFlip$",
+		},
+		{
+			name: "let an alternate without a name stop those after it", file: "proxy/naming/delegate.go",
+			search:  "	return outcome{verdict: neg, tree: Neg()}\n}\n\n// union binds",
+			replace: "	return outcome{verdict: fail, tree: Tree{Kind: dtab.Fail}}\n}\n\n// union binds",
+			pkg:     "./test/conformance", run: "^TestDtabCases$",
+		},
+		{
+			name: "keep rules of a file whose Mesh changed", file: "proxy/config/reader.go",
+			search:  "if !ok || !sameMesh || taken[sum] {\n",
+			replace: "if !ok || taken[sum] {\n",
+			pkg:     "./proxy/config", run: "^TestReaderReadsAsDecodeConfig$",
 		},
 	}
 }

@@ -27,6 +27,8 @@ import (
 const (
 	// manyDtabs of perDtab rules each are 200,000.
 	manyDtabs, perDtab = 100, 2000
+	// proxyMemory and operatorMemory are the soft limits of the default containers: nine tenths of 512 MiB and of 1 GiB.
+	proxyMemory, operatorMemory = "460MiB", "920MiB"
 	// quiet is how long an endpoint gets no request until its last one is taken for the last. It would have had more than 50.
 	quiet = 500 * time.Millisecond
 )
@@ -39,6 +41,8 @@ func TestRules(t *testing.T) {
 		fmt.Fprint(os.Stdout, "\n| what | median | p99 | most |\n| --- | --- | --- | --- |\n", strings.Join(results, "\n"), "\n\n")
 	}()
 	row := table(&results)
+	// Both have what their containers are given by default.
+	t.Setenv("GOMEMLIMIT", proxyMemory)
 	network := newNetwork(t, 1)
 	c := newCluster(t, network.address.String())
 	for _, version := range []string{"v1", "v2"} {
@@ -171,6 +175,7 @@ func (b *counted) awaitQuiet(ctx context.Context, t *testing.T, removed time.Tim
 
 // manyRules makes 100 Dtabs of 2,000 rules each, waits until they are served, edits one, and looks at what proxy and operator hold.
 func manyRules(t *testing.T, c *cluster, p *proxy, params parameters, row rows) {
+	t.Setenv("GOMEMLIMIT", operatorMemory)
 	operator := startOperator(t, c)
 	a := newAsker(t, p)
 	begin := time.Now()
