@@ -92,7 +92,7 @@ func TestGetWantsTheBackendsAnswer(t *testing.T) {
 func TestReverseProxyServes(t *testing.T) {
 	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(body)) }))
 	defer backend.Close()
-	addrs, err := addresses(1)
+	addrs, err := process.Addresses(1)
 	if err != nil {
 		t.Fatal(err)
 	}

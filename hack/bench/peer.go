@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -96,7 +95,7 @@ func (b *bench) start(ctx context.Context) error {
 	if b.options.dentries > 0 {
 		ours = append(ours, instance{fairleadMany, b.options.proxy, b.options.dentries})
 	}
-	addrs, err := addresses(backends + 2*len(ours) + len(b.options.peers))
+	addrs, err := process.Addresses(backends + 2*len(ours) + len(b.options.peers))
 	if err != nil {
 		return err
 	}
@@ -307,18 +306,4 @@ func get(ctx context.Context, addr string) error {
 		err = fmt.Errorf("%s: %.200q", response.Status, got)
 	}
 	return err
-}
-
-// addresses are n of the loopback interface that nobody uses.
-func addresses(n int) ([]string, error) {
-	var all []string
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
-		}
-		defer l.Close() //nolint:errcheck // kept until all are known, so that they differ
-		all = append(all, l.Addr().String())
-	}
-	return all, nil
 }

@@ -55,21 +55,11 @@ type rig struct {
 }
 
 func newRig(dir string) (*rig, error) {
-	r := &rig{dir: dir}
-	var listeners []net.Listener
-	for range 2 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
-		}
-		listeners = append(listeners, l)
+	addrs, err := process.Addresses(2)
+	if err != nil {
+		return nil, err
 	}
-	r.addr, r.admin = listeners[0].Addr().String(), listeners[1].Addr().String()
-	for _, l := range listeners {
-		if err := l.Close(); err != nil {
-			return nil, err
-		}
-	}
+	r := &rig{dir: dir, addr: addrs[0], admin: addrs[1]}
 	return r, os.Mkdir(filepath.Join(dir, "disco"), 0o755)
 }
 

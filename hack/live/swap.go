@@ -40,16 +40,28 @@ func swap(ctx context.Context, o *options, dir string) (err error) {
 	}
 	defer r.Stop()
 	fmt.Printf(", %d rules in %.1f MB\n", o.dentries, float64(len(texts["v1"]))/(1<<20))
+	var f figures
+	if err := f.take(ctx, o, r, texts); err != nil {
+		return err
+	}
+	return f.report(r)
+}
+
+// figures are the times of requests in both kinds of windows, and those of the swaps.
+type figures struct {
+	control, swapping, took []time.Duration
+}
+
+func (f *figures) take(ctx context.Context, o *options, r *rig, texts map[string]string) (err error) {
 	l, err := startLoad(ctx, o, r.addr, "web")
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, l.stop()) }()
-	var control, swapping, took []time.Duration
 	for round := range o.rounds {
 		for _, swaps := range []bool{round%2 == 0, round%2 != 0} {
 			version := fmt.Sprintf("v%d", 2-round%2)
-			if err := os.WriteFile(filepath.Join(dir, "next"), []byte(texts[version]), 0o644); err != nil {
+			if err := os.WriteFile(filepath.Join(r.dir, "next"), []byte(texts[version]), 0o644); err != nil {
 				return err
 			}
 			pause(ctx, time.Second) // what writing the file cost is over
@@ -62,7 +74,7 @@ func swap(ctx context.Context, o *options, dir string) (err error) {
 				if err != nil {
 					return err
 				}
-				took = append(took, t)
+				f.took = append(f.took, t)
 			}
 			pause(ctx, o.window-time.Since(begin))
 			times, err := l.take()
@@ -70,27 +82,31 @@ func swap(ctx context.Context, o *options, dir string) (err error) {
 				return err
 			}
 			if swaps {
-				swapping = append(swapping, times...)
+				f.swapping = append(f.swapping, times...)
 			} else {
-				control = append(control, times...)
+				f.control = append(f.control, times...)
 			}
 		}
 	}
+	return nil
+}
+
+func (f *figures) report(r *rig) error {
 	memory, err := r.Memory()
 	if err != nil {
 		return err
 	}
-	fmt.Printf("swap to served: median %s, most %s (%d swaps)\n", ms(at(0.5, took)), ms(at(1, took)), len(took))
+	fmt.Printf("swap to served: median %s, most %s (%d swaps)\n", ms(at(0.5, f.took)), ms(at(1, f.took)), len(f.took))
 	fmt.Printf("\n| | p50 | p99 | p99.9 | most | requests |\n| --- | --- | --- | --- | --- | --- |\n")
 	for _, line := range []struct {
 		what  string
 		times []time.Duration
-	}{{"control", control}, {"with a swap", swapping}} {
+	}{{"control", f.control}, {"with a swap", f.swapping}} {
 		fmt.Printf("| %s | %s | %s | %s | %s | %d |\n", line.what, ms(at(0.5, line.times)), ms(at(0.99, line.times)), ms(at(0.999, line.times)),
 			ms(at(1, line.times)), len(line.times))
 	}
 	fmt.Printf("\np99.9 with a swap by that of the control: %.2f; memory after all swaps %.0f MB; load average %s after\n",
-		float64(at(0.999, swapping))/float64(at(0.999, control)), float64(memory)/(1<<20), loadAverage())
+		float64(at(0.999, f.swapping))/float64(at(0.999, f.control)), float64(memory)/(1<<20), loadAverage())
 	return nil
 }
 

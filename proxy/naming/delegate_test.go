@@ -127,6 +127,18 @@ func TestTheLastNamerIsAskedFirst(t *testing.T) {
 	awaitTree(t, n, "fail")
 }
 
+// A namer that answered the root and fails then goes on to have answered it.
+func TestTheRootIsAnAnswer(t *testing.T) {
+	in, f, _ := interpreter(t, "/svc => /#/root | /#/a")
+	f.at("/root/web").Set(naming.PathLeaf(nil))
+	f.at("/a/web").Set(leaf("/#/a/web"))
+	n := bindNow(t, in)
+	awaitTree(t, n, "/#/a/web")
+	f.at("/root/web").Fail(errors.New("watch broke"))
+	f.at("/a/web").Set(leaf("/#/a/web-2"))
+	awaitTree(t, n, "/#/a/web-2")
+}
+
 // Each name holds what it needs: a watch ends with the last name that needs it, also where rules change in between.
 func TestWatchesEndWithTheLastName(t *testing.T) {
 	in, f, mounts := interpreter(t, "/svc => /#/a | /#/b; /other => /#/b")

@@ -58,7 +58,12 @@ func Neg() Tree { return Tree{Kind: dtab.Neg} }
 func BoundLeaf(b *Bound) Tree { return Tree{Kind: dtab.Leaf, Bound: b} }
 
 // PathLeaf returns the tree of one path that re-enters the dtab.
-func PathLeaf(p dtab.Path) Tree { return Tree{Kind: dtab.Leaf, Path: p} }
+func PathLeaf(p dtab.Path) Tree {
+	if p == nil {
+		p = dtab.Path{} // the root is an answer, and the zero Tree is none
+	}
+	return Tree{Kind: dtab.Leaf, Path: p}
+}
 
 // Namer looks names up below its prefix.
 type Namer interface {

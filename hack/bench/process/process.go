@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -210,4 +211,18 @@ func stat(pid int) ([]string, error) {
 		return nil, fmt.Errorf("/proc/%d/stat: %d fields", pid, len(f))
 	}
 	return f, nil
+}
+
+// Addresses are n of the loopback interface that nobody uses, for processes to listen on.
+func Addresses(n int) ([]string, error) {
+	var all []string
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		defer l.Close() //nolint:errcheck // kept until all are known, so that they differ
+		all = append(all, l.Addr().String())
+	}
+	return all, nil
 }
