@@ -145,6 +145,13 @@ func checkRewrite(ps *problems, field string, n *v1alpha1.Namer) {
 
 // templateVars returns the variables of a path with {var} in its elements. A pattern may hold wildcards.
 func templateVars(text string, pattern bool) (vars []string, problem *Problem) {
+	// A dtab may have blanks and comments around its paths; here they would be part of an element.
+	if i := strings.IndexAny(text, " \t\r\n"); i >= 0 {
+		return nil, &Problem{Line: 1, Column: i + 1, Message: "expected a path without blanks"}
+	}
+	if i := strings.Index(text, "/*#"); i >= 0 {
+		return nil, &Problem{Line: 1, Column: i + 3, Message: "expected '/' or the end after '*'"}
+	}
 	var plain strings.Builder // the text with a letter in place of each byte of a variable, so that positions stay
 	for i := 0; i < len(text); i++ {
 		if text[i] != '{' {

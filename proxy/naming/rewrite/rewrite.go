@@ -92,6 +92,9 @@ func parseElement(part string) (element, error) {
 			if err != nil {
 				return element{}, err
 			}
+			if len(path) != 1 || strings.TrimSpace(text) != text {
+				return element{}, fmt.Errorf("expected text without blanks in %q", part)
+			}
 			text = path[0]
 		}
 		e.texts = append(e.texts, text)

@@ -121,6 +121,9 @@ func TestNewRefuses(t *testing.T) {
 		{"/{a}", "/*", "wildcard"},
 		{"/a b", "/x", "pattern"},
 		{"/{a}", "/b}", "name"},
+		{"/ ", "/x", "without blanks"},
+		{"/{a}", "/ #x", "without blanks"},
+		{"/{a} ", "/x", "without blanks"},
 	} {
 		if _, err := New(c.pattern, c.name, false); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s -> %s: %v, want ...%s...", c.pattern, c.name, err, c.want)
