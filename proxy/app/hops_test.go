@@ -10,6 +10,9 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+
+	"github.com/fairlead/fairlead/proxy/dtab"
+	"github.com/fairlead/fairlead/proxy/telemetry"
 )
 
 func TestNodeToNode(t *testing.T) {
@@ -109,6 +112,37 @@ func TestChoicesThatAreNotFollowed(t *testing.T) {
 			n.settles(t, "rt/incoming/chosen/"+test.counter, before+1)
 		}
 		n.settles(t, "rt/incoming/chosen/remote", away+test.remote)
+	}
+}
+
+// TestForgedServiceIsNoAddress: the text of a forged l5d-dst-service reaches no address by way of the router's own rules. What such a
+// rule says itself may be one.
+func TestForgedServiceIsNoAddress(t *testing.T) {
+	c := newCluster(t)
+	n := &proxyNode{name: "a", outgoing: freePort(t), incoming: freePort(t), metrics: telemetry.New()}
+	n.App = start(t, Options{Metrics: n.metrics, Node: "a", Kubernetes: c.store().Namer})
+	target := app(t, "target")
+	cfg := hopMesh(t, n.outgoing, n.incoming, "")
+	rules, err := dtab.Parse("/host => /$/inet; /ph => /$/io.buoyant.rinet; /svc/fixed => " + inet(target))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range cfg.Routers {
+		cfg.Routers[i].Dtab = cfg.Routers[i].Dtab.Concat(rules)
+	}
+	if err := n.Apply(t.Context(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	for service, want := range map[string]int{
+		"/host/127.0.0.1/" + fmt.Sprint(target.Port()):    502,
+		"/ph/" + fmt.Sprint(target.Port()) + "/127.0.0.1": 502,
+		"/svc/fixed": 200,
+	} {
+		status, body, _ := get(t, client(t), n.incoming, "web",
+			"l5d-dst-endpoint", "127.0.0.1:1", "l5d-dst-service", service, "l5d-dst-client", "/#/io.l5d.k8s/default/http/none")
+		if status != want {
+			t.Errorf("%s: %d %q, want %d", service, status, body, want)
+		}
 	}
 }
 

@@ -80,7 +80,9 @@ type origin struct {
 
 // evaluation is one pass over the rules for one name. deps keeps what the namers answered over passes.
 type evaluation struct {
-	rules   *rules
+	rules *rules
+	// isOwn says that the path is the request's own, as local is.
+	isOwn   bool
 	local   dtab.Dtab
 	deps    *deps
 	lookups int
@@ -107,7 +109,7 @@ func (e *evaluation) run(p dtab.Path) outcome {
 
 // begin returns where a delegation comes from, and the transformer that is all of it, or nil.
 func (e *evaluation) begin() (origin, *Transformer) {
-	from := origin{then: e.rules.transformers}
+	from := origin{local: e.isOwn, then: e.rules.transformers}
 	t, rest := from.then.constant()
 	if t != nil {
 		from.then = rest

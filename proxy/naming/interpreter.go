@@ -80,8 +80,17 @@ func (in *Interpreter) current() *rules {
 //
 // A tree of a Name has only bound leaves, and is Ok with a Neg tree when the name does not exist.
 func (in *Interpreter) Bind(p dtab.Path, local dtab.Dtab, onChange func(Tree, State, error)) *Name {
+	return in.bind(p, false, local, onChange)
+}
+
+// BindOwn is Bind for a path that the request made up itself: like its rules it may not lead to an address.
+func (in *Interpreter) BindOwn(p dtab.Path, local dtab.Dtab, onChange func(Tree, State, error)) *Name {
+	return in.bind(p, true, local, onChange)
+}
+
+func (in *Interpreter) bind(p dtab.Path, isOwn bool, local dtab.Dtab, onChange func(Tree, State, error)) *Name {
 	n := &Name{
-		interpreter: in, path: p, local: ownRules(local), onChange: onChange,
+		interpreter: in, path: p, isOwn: isOwn, local: ownRules(local), onChange: onChange,
 		live: NewVar[Tree](), quit: make(chan struct{}), done: make(chan struct{}), wake: make(chan struct{}, 1),
 		deps: deps{held: make(map[depKey]*dep)},
 	}
@@ -106,6 +115,7 @@ func ownRules(local dtab.Dtab) dtab.Dtab {
 type Name struct {
 	interpreter *Interpreter
 	path        dtab.Path
+	isOwn       bool
 	local       dtab.Dtab
 	onChange    func(Tree, State, error)
 	live        *Var[Tree]
@@ -154,7 +164,7 @@ func (n *Name) evaluate() verdict {
 		return neg
 	}
 	n.deps.round++
-	e := evaluation{rules: n.interpreter.current(), local: n.local, deps: &n.deps}
+	e := evaluation{rules: n.interpreter.current(), isOwn: n.isOwn, local: n.local, deps: &n.deps}
 	out := e.run(n.path)
 	n.deps.retire(!n.keepsTree(out))
 	n.last = out.verdict

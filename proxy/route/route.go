@@ -193,7 +193,11 @@ func (r *Router) bind(n *Name, local dtab.Dtab) *Name {
 	shard.Unlock()
 	r.stats.misses.Incr(0)
 	n.service = r.acquireService(n.path)
-	n.bound = r.interpreter.Bind(n.path, local, n.build)
+	bind := r.interpreter.Bind
+	if n.chosen {
+		bind = r.interpreter.BindOwn // its path came in a header that anybody can forge
+	}
+	n.bound = bind(n.path, local, n.build)
 	if n.isLocal() {
 		r.local.Add(1)
 	}
