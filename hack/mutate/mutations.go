@@ -109,6 +109,12 @@ func requestMutations() []mutation {
 func hopMutations() []mutation {
 	return []mutation{
 		{
+			name: "trust a name that a request says another proxy chose", file: "proxy/route/route.go",
+			search:  "		bind = r.interpreter.BindOwn // its path came in a header that anybody can forge\n",
+			replace: "		bind = r.interpreter.Bind\n",
+			pkg:     "./proxy/app", run: "^TestForgedServiceIsNoAddress$",
+		},
+		{
 			name: "count a hop that is not there against the endpoint", file: "proxy/protocol/http1/hop.go",
 			search:  "			x.o.HopFailures++\n			return nil, false\n",
 			replace: "			x.o.HopFailures++\n			return fail, true\n",
