@@ -69,6 +69,13 @@ func (f *flipping) at(name string) *naming.Var[naming.Tree] {
 	return f.live[name]
 }
 
+// wasAsked reports whether any name was asked for.
+func (f *flipping) wasAsked() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.asked) > 0
+}
+
 func (f *flipping) lookup(p dtab.Path) naming.Live[naming.Tree] { return f.at(p.String()) }
 
 // flip gives one of the names that were asked for another answer. A failure changes nothing that was known.
@@ -129,7 +136,7 @@ func TestServedAsByReferenceWhileNamersFlip(t *testing.T) {
 		in.Set(dtab.Compile(d), mounts, time.Minute)
 		name := in.Bind(p, nil, func(naming.Tree, naming.State, error) {})
 		for range 20 {
-			if len(f.asked) == 0 {
+			if !f.wasAsked() {
 				break
 			}
 			f.flip(random)
