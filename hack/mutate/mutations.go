@@ -67,6 +67,12 @@ func requestMutations() []mutation {
 			pkg:     "./proxy/balance/p2c", run: "^TestPickPrefersTheLighterNode$",
 		},
 		{
+			name: "count the weight of idle endpoints twice", file: "proxy/balance/p2c/p2c.go",
+			search:  "float64(b.Pending())*a.Endpoint.Weight < float64(a.Pending())*b.Endpoint.Weight",
+			replace: "float64(b.Pending()+1)*a.Endpoint.Weight < float64(a.Pending()+1)*b.Endpoint.Weight",
+			pkg:     "./proxy/balance/p2c", run: "^TestPickSpreadsByWeight$",
+		},
+		{
 			name: "pass hop-by-hop headers on", file: "proxy/protocol/http1/request.go",
 			search:  "1<<kConnection | 1<<kTE | 1<<kHop",
 			replace: "1<<kConnection | 1<<kTE",

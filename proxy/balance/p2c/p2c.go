@@ -139,10 +139,11 @@ func (s *snapshot) draw() int {
 	return min(sort.SearchFloat64s(s.cumulative, x), len(s.serving)-1)
 }
 
-// lighter returns the index with less load per weight.
+// lighter returns the index with less load per weight, and i where both have the same: of idle nodes the draw alone has to decide, since
+// it went by weight already.
 func (s *snapshot) lighter(i, j int) int {
 	a, b := s.serving[i], s.serving[j]
-	if float64(b.Pending()+1)*a.Endpoint.Weight < float64(a.Pending()+1)*b.Endpoint.Weight {
+	if float64(b.Pending())*a.Endpoint.Weight < float64(a.Pending())*b.Endpoint.Weight {
 		return j
 	}
 	return i

@@ -43,20 +43,28 @@ func TestPickPrefersTheLighterNode(t *testing.T) {
 	}
 }
 
+// Weights hold when requests never end and load decides, and when each ends before the next begins and the draw does.
 func TestPickSpreadsByWeight(t *testing.T) {
-	heavy := endpoint(2)
-	heavy.Weight = 3
-	b, _ := balancer(endpoint(1), heavy)
-	picks := 0
-	const total = 20000
-	for range total {
-		n, _ := b.Pick(0, nil)
-		if n.Endpoint.Addr == heavy.Addr {
-			picks++
-		}
-	}
-	if share := float64(picks) / total; math.Abs(share-0.75) > 0.02 {
-		t.Errorf("share of the node of weight 3 beside one of weight 1: %.3f, want 0.75", share)
+	for name, end := range map[string]bool{"busy": false, "idle": true} {
+		t.Run(name, func(t *testing.T) {
+			heavy := endpoint(2)
+			heavy.Weight = 3
+			b, _ := balancer(endpoint(1), heavy)
+			picks := 0
+			const total = 20000
+			for range total {
+				n, _ := b.Pick(0, nil)
+				if n.Endpoint.Addr == heavy.Addr {
+					picks++
+				}
+				if end {
+					n.Done(0, 1, classify.Success)
+				}
+			}
+			if share := float64(picks) / total; math.Abs(share-0.75) > 0.02 {
+				t.Errorf("share of the node of weight 3 beside one of weight 1: %.3f, want 0.75", share)
+			}
+		})
 	}
 }
 
