@@ -101,7 +101,22 @@ func newRoot(o *options, program string) *cobra.Command {
 	rules := &cobra.Command{Use: "dtab", Short: "Parse, explain, check and compare rules"}
 	rules.AddCommand(newParse(o), newDelegate(o), newLint(o), newDiff(o))
 	root.AddCommand(rules, newCheck(o), newProxies(o))
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		if !c.Runnable() {
+			c.RunE = group
+		}
+	}
 	return root
+}
+
+// group is the run of a command that only has commands below it: help, and an error where one is asked for that is not there, which
+// cobra would answer with help and exit code 0.
+func group(c *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return fmt.Errorf("unknown command %q for %q", args[0], c.CommandPath())
+	}
+	return c.Help()
 }
 
 // addSources adds the flags of commands that read rules from files.

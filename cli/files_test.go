@@ -114,6 +114,15 @@ func TestNoCluster(t *testing.T) {
 	run(t, "", "dtab", "delegate", "/svc/web", "--admin", "127.0.0.1:1").expect(t, 1, "connection refused")
 }
 
+// A command that is not there is a mistake, at every level; a group alone shows what it has.
+func TestUnknownCommand(t *testing.T) {
+	run(t, "", "none").expect(t, 1, `unknown command "none" for "fairlead"`)
+	run(t, "", "dtab", "none").expect(t, 1, `unknown command "none" for "fairlead dtab"`)
+	run(t, "", "completion", "none").expect(t, 1, `unknown command "none" for "fairlead completion"`)
+	run(t, "", "dtab").expect(t, 0, "delegate ", "parse ")
+	run(t, "", "completion").expect(t, 0, "bash ")
+}
+
 // As a process of the name kubectl looks for, it is a plugin; completion works.
 func TestPlugin(t *testing.T) {
 	own, err := os.Executable()
