@@ -166,6 +166,8 @@ func note(s *naming.Step) string {
 		case a == nil:
 		case a.State == "bound":
 			out += fmt.Sprintf(", %d of %d endpoints ready", a.Available, a.Total)
+		case a.Error != "" && a.Total > 0:
+			out += fmt.Sprintf(", %d of %d endpoints ready, as known before: %s", a.Available, a.Total, a.Error)
 		case a.Error != "":
 			out += ", endpoints not known: " + a.Error
 		default:

@@ -94,6 +94,23 @@ func TestDiffFromFiles(t *testing.T) {
 	run(t, "", "dtab", "diff", "-f", half, "--base", sampleMesh, "--names", file(t, "/svc/web many")).expect(t, 1, "file.yaml:1: expected a name and the number")
 }
 
+// A namer that fails and still has endpoints says both: what is served, and why it may be old.
+func TestNoteOfKeptEndpoints(t *testing.T) {
+	kept := &naming.StepAddr{State: "failed", Error: "web:2: expected <host>", Total: 2, Available: 1}
+	for _, c := range []struct {
+		addr *naming.StepAddr
+		want string
+	}{
+		{kept, "bound, 1 of 2 endpoints ready, as known before: web:2: expected <host>"},
+		{&naming.StepAddr{State: "failed", Error: "no answer"}, "bound, endpoints not known: no answer"},
+	} {
+		s := &naming.Step{Type: naming.StepLeaf, Path: "/#/io.l5d.fs/web", Bound: &naming.StepBound{ID: "/#/io.l5d.fs/web", Path: "/", Addr: c.addr}}
+		if got := note(s); got != c.want {
+			t.Errorf("%q, want %q", got, c.want)
+		}
+	}
+}
+
 func read(t *testing.T, name string) string {
 	t.Helper()
 	data, err := os.ReadFile(name)
