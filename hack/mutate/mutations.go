@@ -5,8 +5,8 @@ import "slices"
 // mutations are the ways to break the code. Each stands for a promise; the tests named must fail when it is broken. The texts are
 // whole statements where they can be, so that they move with the code.
 func mutations() []mutation {
-	return slices.Concat(requestMutations(), hopMutations(), watchMutations(), stateMutations(), operatorMutations(), rulesMutations(),
-		namerMutations(), edgeMutations(), languageMutations())
+	return slices.Concat(requestMutations(), balanceMutations(), hopMutations(), watchMutations(), stateMutations(),
+		operatorMutations(), rulesMutations(), namerMutations(), edgeMutations(), languageMutations())
 }
 
 // watchMutations break the way from the API server to the endpoints.
@@ -33,6 +33,30 @@ func watchMutations() []mutation {
 	}
 }
 
+// balanceMutations break the choice of an endpoint.
+func balanceMutations() []mutation {
+	return []mutation{
+		{
+			name: "always pick the first endpoint", file: "proxy/balance/p2c/p2c.go",
+			search:  "	first := s.draw()\n	if n > 1 {\n",
+			replace: "	first := 0\n	if n < 0 {\n",
+			pkg:     "./proxy/balance/p2c", run: "^TestPick",
+		},
+		{
+			name: "ignore the load of endpoints", file: "proxy/balance/p2c/p2c.go",
+			search:  "		first = s.lighter(first, second)\n",
+			replace: "		_ = second\n",
+			pkg:     "./proxy/balance/p2c", run: "^TestPickPrefersTheLighterNode$",
+		},
+		{
+			name: "count the weight of idle endpoints twice", file: "proxy/balance/p2c/p2c.go",
+			search:  "float64(b.Pending())*a.Endpoint.Weight < float64(a.Pending())*b.Endpoint.Weight",
+			replace: "float64(b.Pending()+1)*a.Endpoint.Weight < float64(a.Pending()+1)*b.Endpoint.Weight",
+			pkg:     "./proxy/balance/p2c", run: "^TestPickSpreadsByWeight$",
+		},
+	}
+}
+
 // requestMutations break the way of a request.
 func requestMutations() []mutation {
 	return []mutation{
@@ -53,24 +77,6 @@ func requestMutations() []mutation {
 			search:  "a.Ready || !anyReady && a.lastResort()",
 			replace: "true || anyReady && a.lastResort()",
 			pkg:     "./proxy/naming/k8s", run: "^(TestLookup|TestAgainstModel)$",
-		},
-		{
-			name: "always pick the first endpoint", file: "proxy/balance/p2c/p2c.go",
-			search:  "	first := s.draw()\n	if n > 1 {\n",
-			replace: "	first := 0\n	if n < 0 {\n",
-			pkg:     "./proxy/balance/p2c", run: "^TestPick",
-		},
-		{
-			name: "ignore the load of endpoints", file: "proxy/balance/p2c/p2c.go",
-			search:  "		first = s.lighter(first, second)\n",
-			replace: "		_ = second\n",
-			pkg:     "./proxy/balance/p2c", run: "^TestPickPrefersTheLighterNode$",
-		},
-		{
-			name: "count the weight of idle endpoints twice", file: "proxy/balance/p2c/p2c.go",
-			search:  "float64(b.Pending())*a.Endpoint.Weight < float64(a.Pending())*b.Endpoint.Weight",
-			replace: "float64(b.Pending()+1)*a.Endpoint.Weight < float64(a.Pending()+1)*b.Endpoint.Weight",
-			pkg:     "./proxy/balance/p2c", run: "^TestPickSpreadsByWeight$",
 		},
 		{
 			name: "pass hop-by-hop headers on", file: "proxy/protocol/http1/request.go",
