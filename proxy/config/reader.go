@@ -2,6 +2,7 @@ package config
 
 import (
 	"crypto/sha256"
+	"runtime"
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
 )
@@ -46,6 +47,7 @@ func (r *Reader) documents() *Documents {
 		sums := make(map[*byte]digest, len(chunks))
 		sameMesh := false
 		for _, c := range chunks {
+			runtime.Gosched() // requests may wait behind this on few cores
 			sum := digest(sha256.Sum256(c.text))
 			sums[&c.text[0]] = sum
 			sameMesh = sameMesh || sum == r.mesh
@@ -74,6 +76,7 @@ func (r *Reader) remember(docs *Documents, cfg *Config) {
 	r.mesh = sha256.Sum256(docs.sources[docs.Meshes[0]].text)
 	r.known = make(map[digest]knownDtab, len(docs.Dtabs))
 	for _, t := range docs.Dtabs {
+		runtime.Gosched()
 		if a := accepted[t.Namespace+"/"+t.Name]; a != nil {
 			r.known[sha256.Sum256(docs.sources[t].text)] = knownDtab{t, a}
 		}

@@ -138,7 +138,7 @@ func (f *File) poll(ctx context.Context) {
 	if !f.touched() && !again {
 		return
 	}
-	data, err := f.settled(ctx)
+	data, sum, err := f.settled(ctx, again || f.seen.err != "")
 	if err != nil {
 		if ctx.Err() == nil && err.Error() != f.seen.err {
 			f.seen.err = err.Error()
@@ -146,7 +146,6 @@ func (f *File) poll(ctx context.Context) {
 		}
 		return
 	}
-	sum := sha256.Sum256(data)
 	if sum == f.sum && f.seen.err == "" && !again {
 		return
 	}
@@ -166,57 +165,69 @@ func (f *File) touched() bool {
 		old.read.Sub(now.ModTime()) < racy
 }
 
-// settled reads the file until it stays the same for a moment. A file that is written all the time is tried at the next poll.
-func (f *File) settled(ctx context.Context) ([]byte, error) {
-	data, err := f.read()
-	if err != nil {
-		return nil, err
+// settled returns what the file holds and its hash, once it stays the same for a moment. A file that is written all the time is tried at
+// the next poll. One that holds what was last given to load is not kept, unless it is needed: it may be large, and is looked at often
+// while it is young.
+func (f *File) settled(ctx context.Context, needed bool) (data []byte, sum [sha256.Size]byte, err error) {
+	hash := sha256.New()
+	if err := f.copy(hash); err != nil {
+		return nil, sum, err
 	}
-	if sha256.Sum256(data) == f.sum {
-		return data, nil
+	if hash.Sum(sum[:0]); sum == f.sum && !needed {
+		return nil, sum, nil
 	}
 	pause := time.NewTimer(settle)
 	defer pause.Stop()
 	for range 20 {
 		select {
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return nil, sum, ctx.Err()
 		case <-pause.C:
 			pause.Reset(settle)
 		}
-		again, err := f.read()
+		data, err := f.read()
 		if err != nil {
-			return nil, err
+			return nil, sum, err
 		}
-		if bytes.Equal(data, again) {
-			return data, nil
+		before := sum
+		if sum = sha256.Sum256(data); sum == before {
+			return data, sum, nil
 		}
-		data = again
 	}
-	return nil, fmt.Errorf("%s: keeps changing while it is read", f.opts.Path)
+	return nil, sum, fmt.Errorf("%s: keeps changing while it is read", f.opts.Path)
 }
 
 func (f *File) read() ([]byte, error) {
+	var data bytes.Buffer
+	err := f.copy(&data)
+	return data.Bytes(), err
+}
+
+// copy writes what the file holds, and notes what it looked like.
+func (f *File) copy(to io.Writer) error {
 	now := time.Now()
 	file, err := os.Open(f.opts.Path)
 	if err != nil {
 		f.seen.info = nil
-		return nil, fmt.Errorf("configuration: %w", err)
+		return fmt.Errorf("configuration: %w", err)
 	}
 	defer file.Close() //nolint:errcheck // only read
 	info, err := file.Stat()
 	if err != nil {
-		return nil, fmt.Errorf("configuration: %w", err)
+		return fmt.Errorf("configuration: %w", err)
 	}
-	data, err := io.ReadAll(io.LimitReader(file, maxFileBytes+1))
+	if buffer, ok := to.(*bytes.Buffer); ok {
+		buffer.Grow(int(min(info.Size(), maxFileBytes)) + bytes.MinRead)
+	}
+	n, err := io.Copy(to, io.LimitReader(file, maxFileBytes+1))
 	if err != nil {
-		return nil, fmt.Errorf("configuration: %w", err)
+		return fmt.Errorf("configuration: %w", err)
 	}
-	if len(data) > maxFileBytes {
-		return nil, fmt.Errorf("configuration: %s: more than %d bytes", f.opts.Path, maxFileBytes)
+	if n > maxFileBytes {
+		return fmt.Errorf("configuration: %s: more than %d bytes", f.opts.Path, maxFileBytes)
 	}
 	f.seen.info, f.seen.read = info, now
-	return data, nil
+	return nil
 }
 
 // load decodes, validates and applies.

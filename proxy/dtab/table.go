@@ -1,6 +1,9 @@
 package dtab
 
-import "slices"
+import (
+	"runtime"
+	"slices"
+)
 
 // Table is a compiled dtab: it looks up what its Dtab would, at a cost that grows with the length of the path and the number of
 // dentries that match it, not with the number of dentries. It is immutable and may be used from any goroutine.
@@ -60,6 +63,10 @@ type match struct {
 // none marks the absence of a node or a dentry.
 const none = int32(-1)
 
+// yieldAfter is after how many dentries compiling lets others run, which is after less than a millisecond: on few cores requests wait
+// behind it.
+const yieldAfter = 1024
+
 // trie finds dentries by prefix. Node 0 is "/".
 type trie struct {
 	dentries Dtab
@@ -94,6 +101,9 @@ func newTrie(d Dtab) *trie {
 	}
 	t.nodes[0] = node{any: none, last: none}
 	for i := range d {
+		if i%yieldAfter == yieldAfter-1 {
+			runtime.Gosched()
+		}
 		at := int32(0)
 		for _, e := range d[i].Prefix {
 			at = t.child(at, e)
