@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -91,7 +92,7 @@ func (f *File) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	f.sum = sha256.Sum256(data)
+	f.sum = sumOf(data)
 	if err := f.load(ctx, data); err != nil {
 		return err
 	}
@@ -190,11 +191,21 @@ func (f *File) settled(ctx context.Context, needed bool) (data []byte, sum [sha2
 			return nil, sum, err
 		}
 		before := sum
-		if sum = sha256.Sum256(data); sum == before {
+		if sum = sumOf(data); sum == before {
 			return data, sum, nil
 		}
 	}
 	return nil, sum, fmt.Errorf("%s: keeps changing while it is read", f.opts.Path)
+}
+
+// sumOf hashes in pieces: nothing interrupts the hashing of one, and where it takes long everything waits.
+func sumOf(data []byte) (sum [sha256.Size]byte) {
+	hash := sha256.New()
+	for piece := range slices.Chunk(data, 64<<10) {
+		hash.Write(piece)
+	}
+	hash.Sum(sum[:0])
+	return sum
 }
 
 func (f *File) read() ([]byte, error) {
