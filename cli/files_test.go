@@ -51,7 +51,8 @@ func TestDelegateFromFiles(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{"svc", "--dtab", "/a => /b"}, "path: "},
+		{[]string{"svc", "--dtab", "/a => /b"}, "path:1:1: expected '/'"},
+		{[]string{"/svc", "--dtab", "/a => /b", "--override", "/a => /b;\n/c"}, "dtab:2:3: expected "},
 		{[]string{"/svc", "--dtab", "/a => "}, "--dtab:1:7: expected "},
 		{[]string{"/svc", "--dtab", "/a => /b", "-f", sampleMesh}, "found both"},
 		{[]string{"/svc", "-f", sampleDtab}, "expected one Mesh, found none"},

@@ -149,7 +149,7 @@ func TestThroughTheAPIServer(t *testing.T) {
 	if err != nil || len(diff.Changed) != 1 {
 		t.Errorf("%+v, %v", diff, err)
 	}
-	if _, err := p.Delegate(t.Context(), &app.DelegateQuestion{Path: "svc"}); err == nil || !strings.Contains(err.Error(), "proxy demo-proxy-a: /delegator.json: 400: path: ") {
+	if _, err := p.Delegate(t.Context(), &app.DelegateQuestion{Path: "svc"}); err == nil || !strings.Contains(err.Error(), "proxy demo-proxy-a: /delegator.json: 400: path:1:1: expected ") {
 		t.Errorf("%v", err)
 	}
 	if _, err := through("other").documents(t.Context()); err == nil || !strings.Contains(err.Error(), "403: pods is forbidden") {

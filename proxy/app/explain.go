@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -109,16 +110,25 @@ func (q *DelegateQuestion) parse() (dtab.Path, dtab.Dtab, error) {
 	}
 	path, err := dtab.ParsePath(q.Path)
 	if err != nil {
-		return nil, nil, refuse(http.StatusBadRequest, "path: %v", err)
+		return nil, nil, refuse(http.StatusBadRequest, "%v", positioned("path", err))
 	}
 	local, err := dtab.Parse(q.Dtab)
 	if err != nil {
-		return nil, nil, refuse(http.StatusBadRequest, "dtab: %v", err)
+		return nil, nil, refuse(http.StatusBadRequest, "%v", positioned("dtab", err))
 	}
 	if len(local) > maxOverrideDentries {
 		return nil, nil, refuse(http.StatusBadRequest, "dtab: %d rules, at most %d are taken", len(local), maxOverrideDentries)
 	}
 	return path, local, nil
+}
+
+// positioned says where in what the mistake is, as for the same mistake in a file or a header.
+func positioned(what string, err error) error {
+	var e *dtab.Error
+	if errors.As(err, &e) {
+		return fmt.Errorf("%s:%d:%d: %s", what, e.Line, e.Column, e.Detail())
+	}
+	return fmt.Errorf("%s: %w", what, err)
 }
 
 // UseView is a name in use, and where its requests go.
