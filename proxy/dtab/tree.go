@@ -101,7 +101,8 @@ func (t Tree) Equal(u Tree) bool {
 }
 
 // Simplify returns the smallest tree that evaluates alike: an Alt loses its Neg branches and all that follows its first Fail, a
-// Union loses its Neg and Fail branches, and a node with one branch left becomes that branch (Finagle: NameTree.simplified).
+// Union loses its Neg and Fail branches, and a node with one branch left becomes that branch (Finagle: NameTree.simplified). A leaf
+// that comes to Fail is the exception: left alone of a Union it no longer counts as Neg.
 func (t Tree) Simplify() Tree {
 	if t.Kind != Alt && t.Kind != Union {
 		return t
