@@ -90,7 +90,7 @@ func TestAskAProxy(t *testing.T) {
 		"    | "+v1+"/web  bound "+v1+" residual /web, 1 of 1 endpoints ready  <- mesh[0] /svc => ")
 	run(t, "", "dtab", "delegate", "/svc/api", "--admin", strings.TrimPrefix(admin, "http://"), "--override", "/svc/api => /svc/web").
 		expect(t, 0, "<- l5d-dtab[0] /svc/api => /svc/web")
-	run(t, "", "dtab", "delegate", "svc", "--admin", admin).expect(t, 1, "/delegator.json: 400: path: ")
+	run(t, "", "dtab", "delegate", "svc", "--admin", admin).expect(t, 1, "/delegator.json: 400: path:1:1: ")
 	run(t, "", "dtab", "lint", "--admin", admin).expect(t, 0, "0 errors, 0 warnings")
 
 	shift := file(t, "kind: Dtab\napiVersion: fairlead.dev/v1alpha1\nmetadata: {name: web}\nspec:\n  meshRef: {name: live}\n  router: outgoing\n  dentries:\n"+
