@@ -77,26 +77,35 @@ func (d decoder) Decode(data []byte, gvk *schema.GroupVersionKind, into runtime.
 }
 
 // kindOf returns the kind that an envelope says is in it, or "".
-func kindOf(envelope []byte) []byte { return find(find(envelope, typeMeta), kind) }
+func kindOf(envelope []byte) []byte {
+	meta, err := find(envelope, typeMeta)
+	if err != nil {
+		return nil
+	}
+	name, err := find(meta, kind)
+	if err != nil {
+		return nil
+	}
+	return name
+}
 
 // find returns the last field of a number, as protobuf has it, if it is bytes.
-func find(message []byte, number protowire.Number) []byte {
-	var found []byte
+func find(message []byte, number protowire.Number) (found []byte, err error) {
 	for len(message) > 0 {
 		n, wire, size := protowire.ConsumeTag(message)
 		if size < 0 {
-			return nil
+			return nil, fmt.Errorf("protobuf: %w", protowire.ParseError(size))
 		}
 		length := protowire.ConsumeFieldValue(n, wire, message[size:])
 		if length < 0 {
-			return nil
+			return nil, fmt.Errorf("protobuf: field %d: %w", n, protowire.ParseError(length))
 		}
 		if n == number && wire == protowire.BytesType {
 			found, _ = protowire.ConsumeBytes(message[size:])
 		}
 		message = message[size+length:]
 	}
-	return found
+	return found, nil
 }
 
 // Message removes from message, in place, all but the fields to keep, and returns what is left: the front of message.
@@ -123,7 +132,12 @@ func Message(message []byte, keep Fields) ([]byte, error) {
 		}
 		value, _ := protowire.ConsumeBytes(field[size:])
 		if f.Key != "" {
-			if string(find(value, mapKey)) == f.Key {
+			// An entry that is not sound is an error, like any other field: what its key is could only be guessed.
+			key, err := find(value, mapKey)
+			if err != nil {
+				return nil, err
+			}
+			if string(key) == f.Key {
 				out = append(out, field...)
 			}
 			continue
