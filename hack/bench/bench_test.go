@@ -76,15 +76,15 @@ func TestGetWantsTheBackendsAnswer(t *testing.T) {
 	}))
 	defer s.Close()
 	addr := s.Listener.Addr().(*net.TCPAddr).String()
-	if err := get(t.Context(), addr); err != nil {
+	if err := get(t.Context(), addr, 0); err != nil {
 		t.Error(err)
 	}
 	code = http.StatusBadGateway
-	if err := get(t.Context(), addr); err == nil {
+	if err := get(t.Context(), addr, 0); err == nil {
 		t.Error("502 was taken for an answer")
 	}
 	code, answer = http.StatusOK, "another"
-	if err := get(t.Context(), addr); err == nil {
+	if err := get(t.Context(), addr, 0); err == nil {
 		t.Error("another body was taken for the backend's")
 	}
 }
@@ -102,39 +102,67 @@ func TestReverseProxyServes(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer waiting.Stop()
-	if err := waiting.Answers(t.Context(), time.Millisecond, func() error { return get(t.Context(), addrs[0]) }); err != nil {
+	if err := waiting.Answers(t.Context(), time.Millisecond, func() error { return get(t.Context(), addrs[0], 0) }); err != nil {
 		t.Error(err)
 	}
 }
 
 // TestReport: a ratio is the median of those within a round, which is not the ratio of the medians.
 func TestReport(t *testing.T) {
-	b := &bench{options: &options{rounds: 3, conns: []int{16}}}
-	r := &report{Versions: map[string]string{}, Memory: map[string]int64{}}
+	cases, err := parseCases("keepalive-16")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &bench{options: &options{rounds: 3, cases: cases}}
+	r := &report{Versions: map[string]string{}}
 	for name, costs := range map[string][]time.Duration{fairlead: {9, 45, 18}, "haproxy": {10, 60, 18}} {
 		for round, micros := range costs {
 			cpu := 100 * micros * time.Microsecond
 			r.Samples = append(r.Samples, sample{
-				Round: round, Proxy: name, Conns: 16, Requests: 100, Seconds: 1, CPU: cpu, User: cpu / 2,
+				Round: round, Case: "keepalive-16", Proxy: name, Requests: 100, Seconds: 1, CPU: cpu, User: cpu / 2,
+				P50: time.Microsecond, P99: 10 * micros * time.Microsecond, Memory: 3 << 20,
 			})
 		}
 	}
-	running, err := process.Start(t.TempDir(), "sleep", process.AnyCore, nil, "sleep", "60")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer running.Stop()
-	b.proxies = []*proxy{{Process: running, name: fairlead}, {Process: running, name: "haproxy", version: "2.6"}}
-	if err := r.finish(b); err != nil {
-		t.Fatal(err)
-	}
+	b.proxies = []*proxy{{name: fairlead}, {name: "haproxy", version: "2.6"}, {name: twoHops, hops: 2}}
+	r.finish(b)
 	got := r.Results[1]
-	if math.Abs(got.Ratio-0.9) > 1e-9 || got.Low != 0.75 || got.High != 1 || got.Cost != 18 || got.User != 9 {
-		t.Errorf("%+v", got)
+	if len(r.Results) != 2 || math.Abs(got.CPU.Median-0.9) > 1e-9 || got.CPU.Low != 0.75 || got.CPU.High != 1 || got.Tail != got.CPU ||
+		got.Cost != 18 || got.User != 9 {
+		t.Errorf("%+v", r.Results)
 	}
 	var out bytes.Buffer
-	r.markdown(&out)
-	if want := "| haproxy 2.6 | 18.0 (9.0) | 0.90 (0.75-1.00) | 100 | 0 | 0 |"; !strings.Contains(out.String(), want) {
+	r.markdown(&out, cases)
+	if want := "| haproxy 2.6 | 18.0 (9.0 + 9.0) | 0.90 (0.75-1.00) | 100 | 1 | 180 | 0.90 (0.75-1.00) | 3.0 |"; !strings.Contains(out.String(), want) {
 		t.Errorf("no %q in\n%s", want, out.String())
+	}
+}
+
+func TestParseCases(t *testing.T) {
+	all, err := parseCases("keepalive-512,hops")
+	if err != nil || len(all) != 2 || all[0].conns != 512 || all[0].base() != fairlead || !all[1].hops || all[1].base() != twoHops {
+		t.Errorf("%+v, %v", all, err)
+	}
+	for _, names := range []string{"", "keepalive-0", "keepalive-4097", "keepalive-x", "hops,hops", "hop", "hops,"} {
+		if _, err := parseCases(names); err == nil {
+			t.Errorf("%q was taken", names)
+		}
+	}
+}
+
+// TestGetCountsHops: each of Fairlead's proxies adds a Via to the answer, and an answer of fewer is none.
+func TestGetCountsHops(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Add("Via", "1.1 fairlead")
+		w.Header().Add("Via", "1.1 fairlead")
+		_, _ = w.Write([]byte(body))
+	}))
+	defer s.Close()
+	addr := s.Listener.Addr().String()
+	if err := get(t.Context(), addr, 2); err != nil {
+		t.Error(err)
+	}
+	if err := get(t.Context(), addr, 1); err == nil {
+		t.Error("two hops were taken for one")
 	}
 }

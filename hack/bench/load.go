@@ -19,14 +19,15 @@ const startLimit, stopLimit = 20 * time.Second, 10 * time.Second
 // sample is one proxy under load in one round.
 type sample struct {
 	Round    int           `json:"round"`
+	Case     string        `json:"case"`
 	Proxy    string        `json:"proxy"`
-	Conns    int           `json:"conns"`
 	Requests int64         `json:"requests"`
 	Seconds  float64       `json:"seconds"`
 	CPU      time.Duration `json:"cpuNanoseconds"`
 	User     time.Duration `json:"userNanoseconds"`
 	P50      time.Duration `json:"p50Nanoseconds"`
 	P99      time.Duration `json:"p99Nanoseconds"`
+	Memory   int64         `json:"memoryBytes"` // of the proxy, resident, afterwards
 }
 
 // cost is CPU time per request in microseconds.
@@ -36,41 +37,42 @@ func (s sample) cost() float64 { return float64(s.CPU) / float64(s.Requests) / 1
 var errNone = errors.New("no request was answered")
 
 // measure loads one proxy for a while, and for longer if that brought nothing.
-func (b *bench) measure(ctx context.Context, p *proxy, conns int, d time.Duration) (sample, error) {
-	s, err := b.measureOnce(ctx, p, conns, d)
+func (b *bench) measure(ctx context.Context, p *proxy, c work, d time.Duration) (sample, error) {
+	s, err := b.measureOnce(ctx, p, c, d)
 	for longer := 4 * d; errors.Is(err, errNone) && longer <= 64*d; longer *= 4 {
-		s, err = b.measureOnce(ctx, p, conns, longer)
+		s, err = b.measureOnce(ctx, p, c, longer)
 	}
 	return s, err
 }
 
-func (b *bench) measureOnce(ctx context.Context, p *proxy, conns int, d time.Duration) (sample, error) {
-	before, err := p.Usage()
+func (b *bench) measureOnce(ctx context.Context, p *proxy, c work, d time.Duration) (sample, error) {
+	before, err := p.usage()
 	if err != nil {
 		return sample{}, err
 	}
-	out, err := b.wrk(ctx, p.addr, conns, d)
+	out, err := b.wrk(ctx, p.addr, c, d)
 	if err != nil {
 		return sample{}, fmt.Errorf("%s under load: %w", p.name, err)
 	}
-	after, err := p.Usage()
+	after, err := p.usage()
 	if err != nil {
 		return sample{}, err
 	}
 	s, err := parseWrk(out)
 	if err != nil {
-		return sample{}, fmt.Errorf("%s under load: %w: %s", p.name, err, p.Output())
+		return sample{}, fmt.Errorf("%s under load: %w: %s", p.name, err, p.output())
 	}
 	s.CPU, s.User = after.CPU-before.CPU, after.User-before.User
-	return s, nil
+	s.Memory, err = p.memory()
+	return s, err
 }
 
 // wrk runs wrk and returns what it prints. It knows whole seconds alone, so it is told to run longer and interrupted: then it
 // prints the same as at its end.
-func (b *bench) wrk(ctx context.Context, addr string, conns int, d time.Duration) (string, error) {
+func (b *bench) wrk(ctx context.Context, addr string, c work, d time.Duration) (string, error) {
 	var out bytes.Buffer
 	cmd := process.Pinned(b.loadCore, []string{
-		b.command("wrk"), "--threads", "1", "--connections", fmt.Sprint(conns), "--duration", "10m", "--latency",
+		b.command("wrk"), "--threads", "1", "--connections", fmt.Sprint(c.conns), "--duration", "10m", "--latency",
 		"--header", "Host: " + service, "--header", "User-Agent: bench/1", "--header", "Accept: */*", "http://" + addr + "/",
 	})
 	cmd.Stdout, cmd.Stderr = &out, &out

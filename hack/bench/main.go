@@ -6,7 +6,8 @@
 // loads every proxy in random order with keep-alive HTTP/1.1 requests. The cost of a request is the CPU time (user and system)
 // that the proxy's processes took in that time by the number of requests answered. A ratio is the median over all rounds of the
 // ratios within a round, with a bootstrap interval of 95 %. A second instance of Fairlead's proxy shows how large a ratio this
-// machine makes of no difference at all. With -dentries a third one has that many rules: what they cost a request.
+// machine makes of no difference at all. With -dentries a third one has that many rules: what they cost a request. The case "hops"
+// compares one proxy of Fairlead's with two, as they stand on two nodes of a cluster.
 package main
 
 import (
@@ -19,7 +20,6 @@ import (
 	"os"
 	"os/signal"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -28,7 +28,7 @@ import (
 type options struct {
 	rounds   int
 	duration time.Duration
-	conns    []int
+	cases    []work
 	peers    []string
 	proxy    string
 	other    string
@@ -66,7 +66,7 @@ func parse(args []string) (*options, error) {
 	set := flag.NewFlagSet("bench", flag.ContinueOnError)
 	set.IntVar(&o.rounds, "rounds", 15, "how many rounds; every proxy is loaded once in each")
 	set.DurationVar(&o.duration, "duration", time.Second, "how long one proxy is loaded in one round")
-	conns := set.String("conns", "16,64", "numbers of connections")
+	cases := set.String("cases", defaultCases, "what to compare: some of "+caseNames())
 	peers := set.String("peers", strings.Join(peerNames, ","), "what to compare with")
 	set.StringVar(&o.proxy, "proxy", "bin/proxy", "Fairlead's proxy")
 	set.StringVar(&o.other, "other", "", "another build of it for the second instance, to compare two builds; empty: the same")
@@ -76,12 +76,9 @@ func parse(args []string) (*options, error) {
 	if err := set.Parse(args); err != nil {
 		return nil, err
 	}
-	for _, c := range strings.Split(*conns, ",") {
-		n, err := strconv.Atoi(c)
-		if err != nil || n < 1 || n > 4096 {
-			return nil, fmt.Errorf("-conns: expected numbers from 1 to 4096, found %q", c)
-		}
-		o.conns = append(o.conns, n)
+	var err error
+	if o.cases, err = parseCases(*cases); err != nil {
+		return nil, err
 	}
 	for _, p := range strings.FieldsFunc(*peers, func(r rune) bool { return r == ',' }) {
 		if !slices.Contains(peerNames, p) {
@@ -117,9 +114,9 @@ func run(ctx context.Context, o *options) error {
 	if err := b.start(ctx); err != nil {
 		return err
 	}
-	for _, conns := range o.conns {
-		for _, p := range b.proxies { // buffers, pools and connections come into being
-			if _, err := b.measure(ctx, p, conns, min(o.duration, time.Second/2)); err != nil {
+	for _, c := range o.cases {
+		for _, p := range b.compared(c) { // buffers, pools and connections come into being
+			if _, err := b.measure(ctx, p, c, min(o.duration, time.Second/2)); err != nil {
 				return err
 			}
 		}
@@ -131,10 +128,8 @@ func run(ctx context.Context, o *options) error {
 		fmt.Fprintf(os.Stderr, "\rbench: round %d of %d ", round+1, o.rounds)
 	}
 	fmt.Fprintln(os.Stderr)
-	if err := r.finish(b); err != nil {
-		return err
-	}
-	r.markdown(os.Stdout)
+	r.finish(b)
+	r.markdown(os.Stdout, o.cases)
 	if o.jsonFile == "" {
 		return nil
 	}
@@ -145,17 +140,18 @@ func run(ctx context.Context, o *options) error {
 	return os.WriteFile(o.jsonFile, append(data, '\n'), 0o644)
 }
 
-// round loads every proxy once with every number of connections, in random order. The measurements that are compared with each
-// other follow one another closely.
+// round loads every proxy once in every case, in random order. The measurements that are compared with each other follow one another
+// closely.
 func (b *bench) round(ctx context.Context, r *report, round int) error {
-	for _, c := range rand.Perm(len(b.options.conns)) {
-		conns := b.options.conns[c]
-		for _, i := range rand.Perm(len(b.proxies)) {
-			s, err := b.measure(ctx, b.proxies[i], conns, b.options.duration)
+	for _, i := range rand.Perm(len(b.options.cases)) {
+		c := b.options.cases[i]
+		proxies := b.compared(c)
+		for _, j := range rand.Perm(len(proxies)) {
+			s, err := b.measure(ctx, proxies[j], c, b.options.duration)
 			if err != nil {
 				return err
 			}
-			s.Round, s.Proxy, s.Conns = round, b.proxies[i].name, conns
+			s.Round, s.Case, s.Proxy = round, c.name, proxies[j].name
 			r.Samples = append(r.Samples, s)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -38,9 +39,48 @@ var peerNames = []string{"haproxy", "nginx", "reverseproxy"}
 
 // proxy is one of those compared.
 type proxy struct {
-	*process.Process
 	name, version string
 	addr          string
+	// processes are all that a request passes; the first is the one that is asked.
+	processes []*process.Process
+	// hops is how many of Fairlead's proxies a request passes in a case of hops, and 0 otherwise.
+	hops int
+}
+
+// usage is CPU time of all its processes.
+func (p *proxy) usage() (process.Usage, error) {
+	var sum process.Usage
+	for _, one := range p.processes {
+		u, err := one.Usage()
+		if err != nil {
+			return sum, err
+		}
+		sum.CPU += u.CPU
+		sum.User += u.User
+	}
+	return sum, nil
+}
+
+// memory is that of all its processes, in bytes.
+func (p *proxy) memory() (int64, error) {
+	var sum int64
+	for _, one := range p.processes {
+		m, err := one.Memory()
+		if err != nil {
+			return 0, err
+		}
+		sum += m
+	}
+	return sum, nil
+}
+
+// output is what its processes printed last.
+func (p *proxy) output() string {
+	var all []string
+	for _, one := range p.processes {
+		all = append(all, one.Output())
+	}
+	return strings.Join(all, "\n")
 }
 
 // bench is everything that runs while the figures are taken.
@@ -89,18 +129,49 @@ type instance struct {
 	dentries     int
 }
 
-// start brings up the backends and every proxy, and sees each answer as it should.
+// start brings up the backends and every proxy that a case is about, and sees each answer as it should.
 func (b *bench) start(ctx context.Context) error {
+	var err error
+	if b.backends, err = process.Addresses(backends); err != nil {
+		return err
+	}
+	if err := b.startBackend(ctx); err != nil {
+		return err
+	}
+	for _, hops := range []bool{false, true} {
+		if !slices.ContainsFunc(b.options.cases, func(c work) bool { return c.hops == hops }) {
+			continue
+		}
+		start := b.startSides
+		if hops {
+			start = b.startHops
+		}
+		if err := start(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// compared are the proxies that a case is about.
+func (b *bench) compared(c work) []*proxy {
+	var all []*proxy
+	for _, p := range b.proxies {
+		if p.hops > 0 == c.hops {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+// startSides starts Fairlead's proxy and its peers.
+func (b *bench) startSides(ctx context.Context) error {
 	ours := []instance{{fairlead, b.options.proxy, 10}, {fairleadAgain, b.options.other, 10}}
 	if b.options.dentries > 0 {
 		ours = append(ours, instance{fairleadMany, b.options.proxy, b.options.dentries})
 	}
-	addrs, err := process.Addresses(backends + 2*len(ours) + len(b.options.peers))
+	addrs, err := process.Addresses(2*len(ours) + len(b.options.peers))
 	if err != nil {
-		return err
-	}
-	b.backends, addrs = addrs[:backends], addrs[backends:]
-	if err := b.startBackend(ctx); err != nil {
 		return err
 	}
 	for _, f := range ours {
@@ -132,7 +203,9 @@ func (b *bench) start(ctx context.Context) error {
 
 func (b *bench) stop() {
 	for _, p := range b.proxies {
-		p.Stop()
+		for _, one := range p.processes {
+			one.Stop()
+		}
 	}
 	if b.backend != nil {
 		b.backend.Stop()
@@ -155,7 +228,7 @@ func (b *bench) startBackend(ctx context.Context) error {
 	}
 	return b.backend.Answers(ctx, poll, func() error {
 		for _, addr := range b.backends {
-			if err := get(ctx, addr); err != nil {
+			if err := get(ctx, addr, 0); err != nil {
 				return err
 			}
 		}
@@ -164,14 +237,28 @@ func (b *bench) startBackend(ctx context.Context) error {
 }
 
 func (b *bench) startProxy(ctx context.Context, name, addr string, args ...string) error {
-	p := &proxy{name: name, addr: addr, version: b.version(name, args[0])}
-	started, err := process.Start(b.dir, name, b.proxyCore, []string{"GOMAXPROCS=1"}, args...)
+	p := &proxy{name: name, addr: addr}
+	b.proxies = append(b.proxies, p)
+	if err := b.run(p, name, nil, args...); err != nil {
+		return err
+	}
+	return b.answers(ctx, p)
+}
+
+// run starts a process of a proxy.
+func (b *bench) run(p *proxy, name string, env []string, args ...string) error {
+	p.version = b.version(p.name, args[0])
+	started, err := process.Start(b.dir, name, b.proxyCore, append(env, "GOMAXPROCS=1"), args...)
 	if err != nil {
 		return err
 	}
-	p.Process = started
-	b.proxies = append(b.proxies, p)
-	return p.Answers(ctx, poll, func() error { return get(ctx, addr) })
+	p.processes = append(p.processes, started)
+	return nil
+}
+
+// answers waits until a proxy does.
+func (b *bench) answers(ctx context.Context, p *proxy) error {
+	return p.processes[0].Answers(ctx, poll, func() error { return get(ctx, p.addr, p.hops) })
 }
 
 // startFairlead runs the proxy with everything on that is on by default: files of endpoints that are watched, a dtab, balancing
@@ -189,8 +276,6 @@ func (b *bench) startFairlead(ctx context.Context, f instance, addr, admin strin
 		return err
 	}
 	file := filepath.Join(b.dir, f.name+".yaml")
-	_, port, _ := strings.Cut(addr, ":")
-	_, adminPort, _ := strings.Cut(admin, ":")
 	text := fmt.Sprintf(`apiVersion: fairlead.dev/v1alpha1
 kind: Mesh
 metadata: {name: bench}
@@ -203,7 +288,7 @@ spec:
     servers: [{port: %s}]
     dtab:
     - {prefix: /svc, dst: /#/io.l5d.fs}
-`, adminPort, disco, port)
+`, port(admin), disco, port(addr))
 	text += dtabs(f.dentries - 1)
 	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 		return err
@@ -274,8 +359,11 @@ func (b *bench) reverseProxy(addr string) ([]string, error) {
 
 // version is what a proxy says of itself, or "" for what says nothing.
 func (b *bench) version(name, path string) string {
-	flag := map[string]string{"haproxy": "-v", "nginx": "-v", fairlead: "--version", fairleadAgain: "--version", fairleadMany: "--version"}[name]
-	if flag == "" {
+	flag := "--version"
+	switch name {
+	case "haproxy", "nginx":
+		flag = "-v"
+	case "reverseproxy":
 		return ""
 	}
 	out, _ := exec.Command(path, flag).CombinedOutput() //nolint:gosec // one of the proxies; without a version it is not named
@@ -287,8 +375,8 @@ func (b *bench) version(name, path string) string {
 	return line
 }
 
-// get makes one request as wrk does, and wants the backend's answer.
-func get(ctx context.Context, addr string) error {
+// get makes one request as wrk does, and wants the backend's answer, by way of so many of Fairlead's proxies; 0: however many.
+func get(ctx context.Context, addr string, hops int) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/", nil)
@@ -304,6 +392,9 @@ func get(ctx context.Context, addr string) error {
 	got, err := io.ReadAll(io.LimitReader(response.Body, 1<<16))
 	if err == nil && (response.StatusCode != http.StatusOK || string(got) != body) {
 		err = fmt.Errorf("%s: %.200q", response.Status, got)
+	}
+	if passed := len(response.Header.Values("Via")); err == nil && hops > 0 && passed != hops {
+		err = fmt.Errorf("the answer came by way of %d proxies, not %d", passed, hops)
 	}
 	return err
 }

@@ -20,30 +20,49 @@ type report struct {
 	Rounds   int               `json:"rounds"`
 	Duration time.Duration     `json:"durationNanoseconds"`
 	Versions map[string]string `json:"versions"`
-	Memory   map[string]int64  `json:"memoryBytes"`
 	Results  []result          `json:"results"`
 	Samples  []sample          `json:"samples"`
 }
 
 // result is one line of a table: medians over all rounds.
 type result struct {
-	Proxy string  `json:"proxy"`
-	Conns int     `json:"conns"`
-	Cost  float64 `json:"cpuMicrosecondsPerRequest"`
-	User  float64 `json:"userMicrosecondsPerRequest"`
-	// Ratio is Fairlead's cost by this proxy's, with its interval.
-	Ratio float64       `json:"ratio"`
-	Low   float64       `json:"ratioLow"`
-	High  float64       `json:"ratioHigh"`
-	Rate  float64       `json:"requestsPerSecond"`
-	P50   time.Duration `json:"p50Nanoseconds"`
-	P99   time.Duration `json:"p99Nanoseconds"`
+	Case   string        `json:"case"`
+	Proxy  string        `json:"proxy"`
+	Cost   float64       `json:"cpuMicrosecondsPerRequest"`
+	User   float64       `json:"userMicrosecondsPerRequest"`
+	Rate   float64       `json:"requestsPerSecond"`
+	P50    time.Duration `json:"p50Nanoseconds"`
+	P99    time.Duration `json:"p99Nanoseconds"`
+	Memory int64         `json:"memoryBytes"`
+	// CPU and Tail are the cost and the p99 of the first line of the table by those of this one.
+	CPU  ratio `json:"cpuRatio"`
+	Tail ratio `json:"p99Ratio"`
+}
+
+// ratio is a median of ratios within a round, with its interval.
+type ratio struct {
+	Median float64 `json:"median"`
+	Low    float64 `json:"low"`
+	High   float64 `json:"high"`
+}
+
+func (r ratio) String() string { return fmt.Sprintf("%.2f (%.2f-%.2f)", r.Median, r.Low, r.High) }
+
+// paired compares figures of the same rounds.
+func paired(ours, theirs []float64) ratio {
+	ratios := make([]float64, len(ours))
+	for i := range ours {
+		ratios[i] = ours[i] / theirs[i]
+	}
+	r := ratio{Median: median(ratios)}
+	r.Low, r.High = interval(ratios)
+	return r
 }
 
 func newReport(ctx context.Context, b *bench) *report {
 	r := &report{
 		Date: time.Now().UTC().Truncate(time.Second), Rounds: b.options.rounds, Duration: b.options.duration,
-		Versions: map[string]string{}, Memory: map[string]int64{},
+		Versions: map[string]string{},
 	}
 	out, _ := exec.CommandContext(ctx, "git", "describe", "--always", "--dirty").Output() // no repository: no commit
 	r.Commit = strings.TrimSpace(string(out))
@@ -71,68 +90,68 @@ func loadAverage() string {
 }
 
 // finish computes what the tables show.
-func (r *report) finish(b *bench) error {
+func (r *report) finish(b *bench) {
 	r.Load[1] = loadAverage()
-	for _, conns := range b.options.conns {
-		ours := r.of(fairlead, conns, sample.cost)
-		for _, p := range b.proxies {
-			theirs := r.of(p.name, conns, sample.cost)
-			ratios := make([]float64, len(ours))
-			for i := range ours {
-				ratios[i] = ours[i] / theirs[i]
-			}
-			line := result{Proxy: p.name, Conns: conns, Cost: median(theirs), Ratio: median(ratios)}
-			line.Low, line.High = interval(ratios)
-			line.User = median(r.of(p.name, conns, func(s sample) float64 { return float64(s.User) / float64(s.Requests) / 1000 }))
-			line.Rate = median(r.of(p.name, conns, func(s sample) float64 { return float64(s.Requests) / s.Seconds }))
-			line.P50 = time.Duration(median(r.of(p.name, conns, func(s sample) float64 { return float64(s.P50) })))
-			line.P99 = time.Duration(median(r.of(p.name, conns, func(s sample) float64 { return float64(s.P99) })))
-			r.Results = append(r.Results, line)
+	user := func(s sample) float64 { return float64(s.User) / float64(s.Requests) / 1000 }
+	rate := func(s sample) float64 { return float64(s.Requests) / s.Seconds }
+	p50 := func(s sample) float64 { return float64(s.P50) }
+	p99 := func(s sample) float64 { return float64(s.P99) }
+	memory := func(s sample) float64 { return float64(s.Memory) }
+	for _, c := range b.options.cases {
+		of := func(name string, figure func(sample) float64) []float64 { return r.of(name, c.name, figure) }
+		for _, p := range b.compared(c) {
+			r.Results = append(r.Results, result{
+				Case: c.name, Proxy: p.name,
+				Cost: median(of(p.name, sample.cost)), User: median(of(p.name, user)), Rate: median(of(p.name, rate)),
+				P50: time.Duration(median(of(p.name, p50))), P99: time.Duration(median(of(p.name, p99))),
+				Memory: int64(median(of(p.name, memory))),
+				CPU:    paired(of(c.base(), sample.cost), of(p.name, sample.cost)),
+				Tail:   paired(of(c.base(), p99), of(p.name, p99)),
+			})
 		}
 	}
 	for _, p := range b.proxies {
-		bytes, err := p.Memory()
-		if err != nil {
-			return err
-		}
-		r.Memory[p.name], r.Versions[p.name] = bytes, p.version
+		r.Versions[p.name] = p.version
 	}
-	return nil
 }
 
 // of returns a figure of one proxy for every round, in the order of the rounds.
-func (r *report) of(name string, conns int, figure func(sample) float64) []float64 {
+func (r *report) of(name, work string, figure func(sample) float64) []float64 {
 	var all []float64
 	for _, s := range r.Samples {
-		if s.Proxy == name && s.Conns == conns {
+		if s.Proxy == name && s.Case == work {
 			all = append(all, figure(s))
 		}
 	}
 	return all
 }
 
-// markdown prints one table for each number of connections.
-func (r *report) markdown(w io.Writer) {
+// markdown prints one table for each case.
+func (r *report) markdown(w io.Writer, cases []work) {
 	fmt.Fprintf(w, "%s, commit %s, %s. %d rounds of %s; load average %s before, %s after.\n",
 		r.Date.Format(time.DateTime)+" UTC", r.Commit, r.Machine, r.Rounds, r.Duration, r.Load[0], r.Load[1])
-	conns := 0
-	for _, line := range r.Results {
-		if line.Conns != conns {
-			conns = line.Conns
-			fmt.Fprintf(w, "\n%d connections:\n\n", conns)
-			fmt.Fprintln(w, "| proxy | CPU us/request (user) | fairlead's CPU by this one's (95 %) |"+
-				" requests/s | p50 us | p99 us | memory MB |")
-			fmt.Fprintln(w, "| --- | --- | --- | --- | --- | --- | --- |")
+	for _, c := range cases {
+		fmt.Fprintf(w, "\n%s (`%s`):\n\n", c.title, c.name)
+		fmt.Fprintf(w, "| proxy | CPU us/request (user + system) | CPU of %s by this one's (95 %%) | requests/s |"+
+			" p50 us | p99 us | p99 of %[1]s by this one's | memory MB |\n", c.base())
+		fmt.Fprintln(w, "| --- | --- | --- | --- | --- | --- | --- | --- |")
+		for _, line := range r.Results {
+			if line.Case == c.name {
+				r.line(w, c, line)
+			}
 		}
-		ratio := "-"
-		if line.Proxy != fairlead {
-			ratio = fmt.Sprintf("%.2f (%.2f-%.2f)", line.Ratio, line.Low, line.High)
-		}
-		name := line.Proxy
-		if v := r.Versions[name]; v != "" {
-			name += " " + v
-		}
-		fmt.Fprintf(w, "| %s | %.1f (%.1f) | %s | %.0f | %d | %d | %.1f |\n", name, line.Cost, line.User, ratio, line.Rate,
-			line.P50.Microseconds(), line.P99.Microseconds(), float64(r.Memory[line.Proxy])/(1<<20))
 	}
+}
+
+func (r *report) line(w io.Writer, c work, line result) {
+	cpu, tail := "-", "-"
+	if line.Proxy != c.base() {
+		cpu, tail = line.CPU.String(), line.Tail.String()
+	}
+	name := line.Proxy
+	if v := r.Versions[name]; v != "" {
+		name += " " + v
+	}
+	fmt.Fprintf(w, "| %s | %.1f (%.1f + %.1f) | %s | %.0f | %d | %d | %s | %.1f |\n", name, line.Cost, line.User, line.Cost-line.User, cpu,
+		line.Rate, line.P50.Microseconds(), line.P99.Microseconds(), tail, float64(line.Memory)/(1<<20))
 }
