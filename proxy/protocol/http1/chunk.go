@@ -46,6 +46,7 @@ type body struct {
 	trailers   int
 	trailBytes int
 	lim        headLimits
+	failed     *Failure // what was wrong stays wrong, whatever is read next
 }
 
 func (d *body) reset(kind framing, length int64, lim headLimits) {
@@ -72,7 +73,11 @@ func (d *body) next(p []byte) (data []byte, n int, ev event, fail *Failure) {
 		}
 		return p, len(p), evData, nil
 	}
-	return d.nextChunk(p)
+	if d.failed != nil {
+		return nil, 0, evMore, d.failed
+	}
+	data, n, ev, d.failed = d.nextChunk(p)
+	return data, n, ev, d.failed
 }
 
 func (d *body) run(p []byte) ([]byte, int, event) {
