@@ -162,7 +162,7 @@ func (d *body) control(c byte) bool {
 func (d *body) trailer(p []byte) (line []byte, n int, ev event, fail *Failure) {
 	i := bytes.IndexByte(p, '\n')
 	if i < 0 {
-		if d.trailBytes+len(p) > d.lim.bytes {
+		if d.trailBytes+lineSoFar(p) > d.lim.bytes {
 			return nil, 0, evMore, errTrailerTooBig
 		}
 		return nil, 0, evMore, nil

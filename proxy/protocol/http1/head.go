@@ -154,7 +154,7 @@ func (h *head) scan(b []byte, lim headLimits, first func([]byte) *Failure) (done
 		i := bytes.IndexByte(b[h.scanned:], '\n')
 		if i < 0 {
 			h.scanned = len(b)
-			return false, h.tooLong(len(b), lim)
+			return false, h.tooLong(lineSoFar(b), lim)
 		}
 		end := h.scanned + i
 		if end == h.pos || b[end-1] != '\r' {
@@ -186,6 +186,14 @@ func (h *head) scan(b []byte, lim headLimits, first func([]byte) *Failure) (done
 			}
 		}
 	}
+}
+
+// lineSoFar is the length of b without the CR at its end, which is likely to end a line and then counts for nothing.
+func lineSoFar(b []byte) int {
+	if n := len(b); n > 0 && b[n-1] == '\r' {
+		return n - 1
+	}
+	return len(b)
 }
 
 func (h *head) tooLong(upTo int, lim headLimits) *Failure {
