@@ -6,7 +6,7 @@ import "encoding/binary"
 const (
 	charToken  = 1 << iota // RFC 9110 section 5.6.2
 	charValue              // field-content with blanks, RFC 9110 section 5.5
-	charTarget             // what a request target may hold; bytes of UTF-8 pass as servers in use expect
+	charTarget             // what a request target may hold: no fragment; bytes of UTF-8 pass as servers in use expect
 	charHost               // RFC 3986 reg-name, IP literal and port; no userinfo, no list
 )
 
@@ -23,7 +23,7 @@ func charTable() (t [256]uint8) {
 		if c == '\t' || c >= ' ' && c != 0x7f {
 			t[i] |= charValue
 		}
-		if c > ' ' && c != 0x7f {
+		if c > ' ' && c != 0x7f && c != '#' {
 			t[i] |= charTarget
 		}
 	}

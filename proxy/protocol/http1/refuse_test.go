@@ -20,6 +20,8 @@ var refused = map[string]struct{ send, reason, status string }{
 	"version 1.2":           {"GET / HTTP/1.2\r\n" + hd + "\r\n", ReasonBadVersion, "505"},
 	"method not a token":    {"G@T / HTTP/1.1\r\n" + hd + "\r\n", ReasonBadRequestLine, "400"},
 	"control in target":     {"GET /\x01 HTTP/1.1\r\n" + hd + "\r\n", ReasonBadTarget, "400"},
+	"fragment":              {"GET /a#b HTTP/1.1\r\n" + hd + "\r\n", ReasonBadTarget, "400"},
+	"fragment, absolute":    {"GET http://web#b HTTP/1.1\r\n" + hd + "\r\n", ReasonBadTarget, "400"},
 	"relative target":       {"GET a HTTP/1.1\r\n" + hd + "\r\n", ReasonBadTarget, "400"},
 	"asterisk get":          {"GET * HTTP/1.1\r\n" + hd + "\r\n", ReasonBadTarget, "400"},
 	"https target":          {"GET https://web/ HTTP/1.1\r\n" + hd + "\r\n", ReasonBadTarget, "400"},

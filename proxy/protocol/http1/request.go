@@ -156,7 +156,7 @@ func (r *Request) splitTarget() *Failure {
 		return errBadTarget
 	}
 	t = t[7:]
-	end := bytes.IndexAny(t, "/?#")
+	end := bytes.IndexAny(t, "/?")
 	if end < 0 {
 		end = len(t)
 	}
@@ -170,8 +170,6 @@ func (r *Request) splitTarget() *Failure {
 		r.path = asterisk
 	case len(r.path) == 0:
 		r.path = slash
-	case r.path[0] == '#':
-		return errBadTarget
 	case r.path[0] == '?':
 		// An empty path is sent as "/" (RFC 9110 section 4.2.3). This form is rare enough to be worth a copy.
 		r.path = append([]byte{'/'}, r.path...)
