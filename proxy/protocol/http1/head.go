@@ -19,6 +19,7 @@ const (
 	kExpect
 	kVia
 	kHop    // dropped always: Keep-Alive, Proxy-Connection, Proxy-Authenticate, Proxy-Authorization
+	kCert   // X-Forwarded-Client-Cert, which says who a client is and is not believed
 	kL5dOwn // the proxy's own: l5d-dst-service, -client, -residual, -endpoint, l5d-dtab, l5d-ctx-dtab
 )
 
@@ -68,6 +69,8 @@ func nameKind(n []byte) known {
 		return kindIf(n, "proxy-authenticate", kHop)
 	case 19:
 		return kindIf(n, "proxy-authorization", kHop)
+	case 23:
+		return kindIf(n, "x-forwarded-client-cert", kCert)
 	}
 	return kOther
 }

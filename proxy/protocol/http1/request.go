@@ -263,7 +263,7 @@ func (r *Request) appendTo(dst []byte, via []byte, t Target) []byte {
 	}
 	dst = append(dst, r.path...)
 	dst = append(dst, " HTTP/1.1\r\n"...)
-	drop := uint32(dropAlways | 1<<kL5dOwn)
+	drop := uint32(dropAlways | 1<<kL5dOwn | 1<<kCert)
 	if r.absolute || r.hosts == 0 {
 		dst = append(dst, "Host: "...)
 		dst = append(dst, r.host...)
