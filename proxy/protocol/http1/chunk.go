@@ -190,15 +190,24 @@ func (d *body) trailer(p []byte) (line []byte, n int, ev event, fail *Failure) {
 	return line, i + 1, evTrailer, nil
 }
 
-// trailerAllowed refuses what a recipient could take for framing, routing or the connection's own (RFC 9110 section 6.5.1).
+// noTrailers are the headers that nameKind does not tell apart and that mean something only before the body.
+var noTrailers = [...]string{
+	"authorization", "cookie", "set-cookie", "cache-control", "max-forwards", "content-encoding", "content-type", "content-range",
+}
+
+// trailerAllowed refuses what a recipient that merges trailers into headers could take for framing, routing, credentials, controls, the
+// form of the content or the connection's own (RFC 9110 section 6.5.1).
 func trailerAllowed(line []byte) bool {
 	name := line[:bytes.IndexByte(line, ':')]
-	switch nameKind(name) {
-	case kOther:
-		return !fold(name, "authorization") && !fold(name, "set-cookie") && !isContext(name)
-	default:
+	if nameKind(name) != kOther || isContext(name) {
 		return false
 	}
+	for _, no := range noTrailers {
+		if fold(name, no) {
+			return false
+		}
+	}
+	return true
 }
 
 func unhex(c byte) int {

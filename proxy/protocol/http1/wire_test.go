@@ -51,6 +51,11 @@ var wireCases = []wireCase{
 			"05;a=b\r\nhello\r\n001\r\n!\r\n0\r\nX-T: 1\r\nContent-Length: 9\r\n\r\n",
 		up: "POST /a HTTP/1.1\r\nHost: web\r\nTrailer: X-T\r\nVia: 1.1 fairlead\r\nTransfer-Encoding: chunked\r\n\r\n" +
 			"5\r\nhello\r\n1\r\n!\r\n0\r\nX-T: 1\r\n\r\n", reply: ok, want: cliOK},
+	{name: "trailers that are headers alone",
+		send: "POST /a HTTP/1.1\r\nHost: web\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nCookie: a\r\nContent-Type: b\r\n" +
+			"content-encoding: c\r\nContent-Range: d\r\nMax-Forwards: 1\r\nCache-Control: e\r\nX-Forwarded-Client-Cert: f\r\nX-T: 1\r\n\r\n",
+		up:    "POST /a HTTP/1.1\r\nHost: web\r\nVia: 1.1 fairlead\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX-T: 1\r\n\r\n",
+		reply: ok, want: cliOK},
 	{name: "chunked response with trailer", send: get, up: upGet,
 		reply: "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-T\r\n\r\n3;x\r\nabc\r\n0\r\nX-T: 1\r\nHost: evil\r\n\r\n",
 		want:  "HTTP/1.1 200 OK\r\nTrailer: X-T\r\nVia: 1.1 fairlead\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX-T: 1\r\n\r\n"},
