@@ -5,7 +5,7 @@ import "slices"
 // mutations are the ways to break the code. Each stands for a promise; the tests named must fail when it is broken. The texts are
 // whole statements where they can be, so that they move with the code.
 func mutations() []mutation {
-	return slices.Concat(requestMutations(), balanceMutations(), hopMutations(), watchMutations(), stateMutations(),
+	return slices.Concat(requestMutations(), wireMutations(), balanceMutations(), hopMutations(), watchMutations(), stateMutations(),
 		operatorMutations(), rulesMutations(), namerMutations(), edgeMutations(), languageMutations())
 }
 
@@ -53,6 +53,30 @@ func balanceMutations() []mutation {
 			search:  "float64(b.Pending())*a.Endpoint.Weight < float64(a.Pending())*b.Endpoint.Weight",
 			replace: "float64(b.Pending()+1)*a.Endpoint.Weight < float64(a.Pending()+1)*b.Endpoint.Weight",
 			pkg:     "./proxy/balance/p2c", run: "^TestPickSpreadsByWeight$",
+		},
+	}
+}
+
+// wireMutations break what is read from and written to the wire.
+func wireMutations() []mutation {
+	return []mutation{
+		{
+			name: "ask the decoder of a malformed body again", file: "proxy/protocol/http1/chunk.go",
+			search:  "	if d.failed != nil {\n",
+			replace: "	if d.failed != nil && d.kind == framingNone {\n",
+			pkg:     "./test/conformance", run: "^TestWireCases$/^(chunks|trailers)_refused",
+		},
+		{
+			name: "use a connection to an endpoint again that has more to say", file: "proxy/protocol/http1/relay.go",
+			search:  "			if reusable && !x.bodyRunning && (x.whole || x.bodyOK) && x.up.r == x.up.w {\n",
+			replace: "			if reusable && !x.bodyRunning && (x.whole || x.bodyOK) {\n",
+			pkg:     "./test/conformance", run: "^TestWireCases$/^response",
+		},
+		{
+			name: "let an HTTP/1.0 request be in chunks", file: "proxy/protocol/http1/request.go",
+			search:  "	case r.tes > 0 && r.minor == 0:\n",
+			replace: "	case r.tes > 1 && r.minor == 0:\n",
+			pkg:     "./test/conformance", run: "^TestWireCases$/^smuggling",
 		},
 	}
 }

@@ -108,8 +108,8 @@ func kinds() map[string]kind {
 	}
 }
 
-// readCases reads a file of cases. A relative name may also be one from the root of the repository, where go test is called.
-func readCases(t *testing.T, file string) []dtabCase {
+// readCases reads a file of dtabCase or wireCase. A relative name may also be one from the root of the repository, where go test is called.
+func readCases[T any](t *testing.T, file string) []T {
 	t.Helper()
 	data, err := os.ReadFile(file)
 	if errors.Is(err, os.ErrNotExist) && !filepath.IsAbs(file) {
@@ -118,17 +118,27 @@ func readCases(t *testing.T, file string) []dtabCase {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var cases []dtabCase
-	dec := json.NewDecoder(bytes.NewReader(data))
-	// A field that is not read here is a fact that is not tested.
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&cases); err != nil {
+	var cases []T
+	if err := strict(data, &cases); err != nil {
 		t.Fatalf("%s: %v", file, err)
 	}
 	if len(cases) == 0 {
 		t.Fatalf("%s has no cases", file)
 	}
 	return cases
+}
+
+// strict decodes one JSON value. A field that is not read is a fact that is not tested.
+func strict(data []byte, v any) error {
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(v); err != nil {
+		return err
+	}
+	if dec.More() {
+		return errors.New("something follows the JSON value")
+	}
+	return nil
 }
 
 // stated returns the fields other than expect in which the case states a fact.
@@ -150,7 +160,7 @@ func isStated(data json.RawMessage) bool { return len(data) > 0 && string(data) 
 func runCases(t *testing.T, file string) {
 	t.Helper()
 	known := kinds()
-	for _, c := range readCases(t, file) {
+	for _, c := range readCases[dtabCase](t, file) {
 		t.Run(c.Name, func(t *testing.T) {
 			k, ok := known[c.Kind]
 			if !ok {
