@@ -63,11 +63,13 @@ func (d *Dialer) Dial(ctx context.Context, shard uint32, addr netip.AddrPort, li
 	}
 	ctx, cancel := context.WithTimeout(ctx, t)
 	defer cancel()
-	nc, err := d.dialer.DialTCP(ctx, "tcp", netip.AddrPort{}, addr)
+	// Not DialTCP: it binds a local port first, which then no connection to any other endpoint can have, also while the kernel
+	// remembers the closed one for a minute.
+	nc, err := d.dialer.DialContext(ctx, "tcp", addr.String())
 	if err != nil {
 		return nil, d.failed(addr, err)
 	}
-	c, err := newConn(nc, shard)
+	c, err := newConn(nc.(*net.TCPConn), shard)
 	if err != nil {
 		_ = nc.Close() // the connect already failed
 		return nil, d.failed(addr, err)
