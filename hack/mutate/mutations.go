@@ -73,6 +73,12 @@ func wireMutations() []mutation {
 			pkg:     "./test/conformance", run: "^TestWireCases$/^response",
 		},
 		{
+			name: "trust an idle connection to an endpoint", file: "proxy/transport/pool.go",
+			search:  "			if !c.Quiet() {\n",
+			replace: "			if shard > 1<<20 && !c.Quiet() {\n",
+			pkg:     "./proxy/transport", run: "^TestPoolStale$",
+		},
+		{
 			name: "let an HTTP/1.0 request be in chunks", file: "proxy/protocol/http1/request.go",
 			search:  "	case r.tes > 0 && r.minor == 0:\n",
 			replace: "	case r.tes > 1 && r.minor == 0:\n",

@@ -18,8 +18,6 @@ type PoolOptions struct {
 	MaxIdle int
 	// MaxAge closes connections that are returned when older; 0 means no limit.
 	MaxAge time.Duration
-	// TrustFor is how long an idle connection is handed out for a repeatable request without asking the kernel; 100 ms by default.
-	TrustFor time.Duration
 }
 
 // Pools makes the pools of endpoints and closes what stays idle in them. One goroutine does that, until Close.
@@ -53,9 +51,6 @@ func NewPools(d *Dialer, o PoolOptions) *Pools {
 	}
 	if o.MaxIdle <= 0 {
 		o.MaxIdle = 4096
-	}
-	if o.TrustFor <= 0 {
-		o.TrustFor = 100 * time.Millisecond
 	}
 	p := &Pools{dialer: d, opts: o, all: map[*Pool]struct{}{}, stop: make(chan struct{}), done: make(chan struct{})}
 	go p.sweepLoop()
@@ -157,9 +152,9 @@ type poolShard struct {
 // Addr returns the address the pool dials.
 func (p *Pool) Addr() netip.AddrPort { return p.addr }
 
-// Get returns an idle connection, or nil. A connection idle for longer than TrustFor, or any if careful is set, is handed out only if
-// the peer has neither closed it nor sent anything; careful is for requests that may not be sent twice.
-func (p *Pool) Get(shard uint32, careful bool) *Conn {
+// Get returns an idle connection, or nil. The kernel is asked each time whether the peer closed it or sent anything: what came since
+// would be taken for the response to the next request.
+func (p *Pool) Get(shard uint32) *Conn {
 	now := Now()
 	for i := range uint32(poolShards) {
 		at := (shard + i) % poolShards
@@ -175,7 +170,7 @@ func (p *Pool) Get(shard uint32, careful bool) *Conn {
 				c.Close()
 				continue
 			}
-			if (careful || now-c.idleSince > int64(p.owner.opts.TrustFor)) && !c.Quiet() {
+			if !c.Quiet() {
 				p.owner.Stale.Add(1)
 				c.Close()
 				continue

@@ -269,13 +269,13 @@ func TestPoolIsLIFOAndSteals(t *testing.T) {
 	b, _ := dial()
 	pool.Put(1, a)
 	pool.Put(1, b)
-	if got := pool.Get(1, true); got != b || !got.Reused() {
+	if got := pool.Get(1); got != b || !got.Reused() {
 		t.Error("not the newest first")
 	}
-	if got := pool.Get(2, true); got != a {
+	if got := pool.Get(2); got != a {
 		t.Error("another shard's connection was not taken")
 	}
-	if pool.Get(1, true) != nil || p.Idle() != 0 || p.Reused() != 2 {
+	if pool.Get(1) != nil || p.Idle() != 0 || p.Reused() != 2 {
 		t.Errorf("idle %d, reused %d", p.Idle(), p.Reused())
 	}
 	a.Close()
@@ -284,7 +284,7 @@ func TestPoolIsLIFOAndSteals(t *testing.T) {
 
 func TestPoolStale(t *testing.T) {
 	t.Parallel()
-	p, pool, dial := pooled(t, PoolOptions{TrustFor: time.Hour})
+	p, pool, dial := pooled(t, PoolOptions{})
 	for name, spoil := range map[string]func(peer *Conn){
 		"closed": func(peer *Conn) { peer.Close() },
 		"spoke":  func(peer *Conn) { _, _ = peer.Write([]byte("HTTP/1.1 408\r\n\r\n"), 0, nil) },
@@ -294,18 +294,10 @@ func TestPoolStale(t *testing.T) {
 		spoil(peer)
 		eventually(t, "the peer's sign arrives", func() bool { return !c.Quiet() })
 		pool.Put(0, c)
-		if got := pool.Get(0, true); got != nil || p.Stale.Load() != before+1 {
+		if got := pool.Get(0); got != nil || p.Stale.Load() != before+1 {
 			t.Errorf("%s: got %v, stale %d", name, got, p.Stale.Load())
 		}
 	}
-	// A repeatable request trusts a connection that was used just now.
-	c, peer := dial()
-	peer.Close()
-	pool.Put(0, c)
-	if got := pool.Get(0, false); got != c {
-		t.Error("not trusted")
-	}
-	c.Close()
 }
 
 func TestPoolLimits(t *testing.T) {
@@ -332,7 +324,7 @@ func TestPoolCloseAndAge(t *testing.T) {
 	p, pool, dial := pooled(t, PoolOptions{MaxAge: time.Nanosecond})
 	c, _ := dial()
 	pool.Put(0, c)
-	if p.Expired.Load() != 1 || pool.Get(0, false) != nil {
+	if p.Expired.Load() != 1 || pool.Get(0) != nil {
 		t.Error("an old connection was kept")
 	}
 	q, pool, dial := pooled(t, PoolOptions{})
@@ -352,7 +344,7 @@ func TestPoolCloseAndAge(t *testing.T) {
 		t.Errorf("the returned connection: %v", err)
 	}
 	q.Close()
-	if late := q.New(pool.Addr()); late.Get(0, false) != nil {
+	if late := q.New(pool.Addr()); late.Get(0) != nil {
 		t.Error("a pool made after Close holds connections")
 	}
 }

@@ -170,7 +170,7 @@ func (x *exchange) pick() (*balance.Node, error) {
 
 // sendDirect sends to the endpoint itself. unsent means that no connection could be made, so that another endpoint may be tried.
 func (x *exchange) sendDirect(pool *transport.Pool) (fail *Failure, unsent bool) {
-	c := pool.Get(x.shard, !x.replayable())
+	c := pool.Get(x.shard)
 	if c == nil {
 		if c, fail = x.dial(pool); fail != nil {
 			return fail, !fail.expired()

@@ -85,7 +85,7 @@ func (x *exchange) sendBy(way *transport.Way, more bool) (fail *Failure, unsent 
 // sendVia sends through a hop. ended is false where the request is to be sent to the endpoint itself: the hop could not be connected
 // to, or it died before a byte of the response, and the request may be repeated.
 func (x *exchange) sendVia(via *transport.Via) (fail *Failure, ended bool) {
-	c := via.Get(x.shard, !x.replayable())
+	c := via.Get(x.shard)
 	if c == nil {
 		if c, fail = x.dial(via.Pool); fail != nil {
 			if fail.expired() {
