@@ -110,13 +110,18 @@ func (s *snapshot) weigh() {
 // Pick implements balance.Balancer.
 func (b *Balancer) Pick(_ uint32, tried []*balance.Node) (*balance.Node, error) {
 	s := b.snapshot.Load()
-	n := len(s.serving)
-	if n == 0 {
+	if len(s.serving) == 0 {
 		return nil, balance.ErrNoEndpoints
 	}
 	if len(tried) > 0 {
 		return s.pickUntried(tried)
 	}
+	return s.pick(), nil
+}
+
+// pick returns the less loaded of two nodes that serve, of which there is one at least, and counts a request on it.
+func (s *snapshot) pick() *balance.Node {
+	n := len(s.serving)
 	first := s.draw()
 	if n > 1 {
 		// A second draw that hits the same node again is as good as none: weights are what say how often that may be.
@@ -128,7 +133,7 @@ func (b *Balancer) Pick(_ uint32, tried []*balance.Node) (*balance.Node, error) 
 	}
 	node := s.serving[first]
 	node.Start()
-	return node, nil
+	return node
 }
 
 func (s *snapshot) draw() int {
@@ -149,25 +154,17 @@ func (s *snapshot) lighter(i, j int) int {
 	return i
 }
 
-// pickUntried is the rare path of a second attempt.
+// pickUntried is the rare path of a second attempt: Pick among what is left.
 func (s *snapshot) pickUntried(tried []*balance.Node) (*balance.Node, error) {
-	start, best := rand.IntN(len(s.serving)), -1
-	for k := range s.serving {
-		i := (start + k) % len(s.serving)
-		if slices.ContainsFunc(tried, func(t *balance.Node) bool { return t.Endpoint.Addr == s.serving[i].Endpoint.Addr }) {
-			continue
-		}
-		if best < 0 {
-			best = i
-		} else {
-			best = s.lighter(best, i)
-			break
+	left := &snapshot{serving: make([]*balance.Node, 0, len(s.serving))}
+	for _, node := range s.serving {
+		if !slices.ContainsFunc(tried, func(t *balance.Node) bool { return t.Endpoint.Addr == node.Endpoint.Addr }) {
+			left.serving = append(left.serving, node)
 		}
 	}
-	if best < 0 {
+	if len(left.serving) == 0 {
 		return nil, balance.ErrTried
 	}
-	node := s.serving[best]
-	node.Start()
-	return node, nil
+	left.weigh()
+	return left.pick(), nil
 }

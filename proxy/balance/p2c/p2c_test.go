@@ -106,6 +106,29 @@ func TestPickAvoidsTried(t *testing.T) {
 	}
 }
 
+// A second attempt goes by weight too: between idle endpoints that were not tried the draw decides.
+func TestPickOfAnotherSpreadsByWeight(t *testing.T) {
+	heavy := endpoint(2)
+	heavy.Weight = 3
+	b, _ := balancer(heavy, endpoint(3), endpoint(1))
+	first := balance.NewNode(endpoint(1), nil)
+	picks := 0
+	const total = 20000
+	for range total {
+		n, err := b.Pick(0, []*balance.Node{first})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n.Endpoint.Addr == heavy.Addr {
+			picks++
+		}
+		n.Done(0, 1, classify.Success)
+	}
+	if share := float64(picks) / total; math.Abs(share-0.75) > 0.02 {
+		t.Errorf("share of the node of weight 3 beside one of weight 1: %.3f, want 0.75", share)
+	}
+}
+
 func TestUpdateKeepsStateOfWhatStays(t *testing.T) {
 	b, closed := balancer(endpoint(1), endpoint(2))
 	n, _ := b.Pick(0, nil)
