@@ -81,8 +81,8 @@ func (x *index) all(out []match) []match {
 	return out
 }
 
-// below returns the rules whose prefix is p, or one that matches only paths that p matches.
-func (x *index) below(p dtab.Prefix) []int {
+// below returns the rules whose prefix is p, or one that matches only paths that p matches, and how much work that was.
+func (x *index) below(p dtab.Prefix) (rules []int, work int) {
 	nodes := []*index{x}
 	for _, e := range p {
 		var next []*index
@@ -99,6 +99,7 @@ func (x *index) below(p dtab.Prefix) []int {
 			}
 		}
 		nodes = next
+		work += len(nodes)
 	}
 	var out []match
 	for _, n := range nodes {
@@ -107,11 +108,11 @@ func (x *index) below(p dtab.Prefix) []int {
 		}
 		out = n.all(out)
 	}
-	rules := make([]int, len(out))
+	rules = make([]int, len(out))
 	for i, m := range out {
 		rules[i] = m.rule
 	}
-	return rules
+	return rules, work + len(rules)
 }
 
 // literal is a path as a prefix without wildcards.

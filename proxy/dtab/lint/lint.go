@@ -161,14 +161,22 @@ func (c *checker) branches(at int, t *dtab.Tree) {
 	}
 }
 
-// shadows finds rules that a later one always takes the place of.
+// shadows finds rules that a later one always takes the place of. A rule that is shadowed itself hides nothing that the other one does
+// not hide.
 func (c *checker) shadows() {
 	for j := len(c.in.Dtab) - 1; j >= 0; j-- {
+		if c.shadowed[j] {
+			continue
+		}
 		later := &c.in.Dtab[j]
 		if c.tree(&later.Dst, nil)&neg != 0 {
 			continue // earlier rules are its fallback
 		}
-		for _, i := range c.index.below(later.Prefix) {
+		below, work := c.index.below(later.Prefix)
+		if c.work += work; c.work > shadowWork {
+			return
+		}
+		for _, i := range below {
 			if i >= j || c.shadowed[i] {
 				continue
 			}

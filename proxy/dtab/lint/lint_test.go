@@ -112,11 +112,28 @@ func TestCheckIsBounded(t *testing.T) {
 		fmt.Fprintf(&many, "/svc/s%d => /#/io.l5d.k8s/default/http/s%d | /svc/fallback;", i, i)
 	}
 	many.WriteString("/svc/fallback => /$/inet/10.0.0.1/80")
-	for _, text := range []string{wide.String() + "/svc/x => !", many.String(), many.String() + "; /svc => !"} {
+	var fan strings.Builder
+	for i := range 200 {
+		fmt.Fprintf(&fan, "/n%d => /n%d/0", i, i+1)
+		for k := range 400 {
+			fmt.Fprintf(&fan, " | /n%d/%d", i+1, k)
+		}
+		fan.WriteString(";")
+	}
+	var crossed strings.Builder // each rule that hides others looks below all of the others
+	for i := range 25_000 {
+		fmt.Fprintf(&crossed, "/svc/a%d/x => /$/inet/10.0.0.1/80; /svc/*/y%d => !;", i, i)
+	}
+	for _, text := range []string{
+		wide.String() + "/svc/x => !", many.String(), many.String() + "; /svc => !", fan.String(),
+		strings.Repeat("/svc => /$/inet/10.0.0.1/80;", 50_000), strings.Repeat("/svc => /svc/x | /svc;", 20_000),
+		strings.Repeat("/svc/*/* => /svc/a/b;", 20_000),
+		crossed.String(),
+	} {
 		begin := time.Now()
 		r := Check(input(t, text))
 		if took := time.Since(begin); took > 20*time.Second {
-			t.Errorf("%d findings after %s", len(r.Findings), took)
+			t.Errorf("%.40s...: %d findings after %s", text, len(r.Findings), took)
 		}
 		if len(r.Findings) > MaxFindings || len(r.Findings) == MaxFindings && r.More == 0 {
 			t.Errorf("%d findings and %d more", len(r.Findings), r.More)

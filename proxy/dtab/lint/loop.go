@@ -83,7 +83,9 @@ func (c *checker) onward(p dtab.Path) (out []way) {
 			certain = false
 			continue
 		}
-		for _, l := range leavesOf(nil, &d.Dst, certain) {
+		leaves := leavesOf(nil, &d.Dst, certain)
+		c.work += len(leaves)
+		for _, l := range leaves {
 			out = append(out, way{l.path.Append(p[len(d.Prefix):]...), h.rule, l.certain})
 		}
 		certain = false

@@ -22,8 +22,11 @@ const (
 
 // Limits of what is followed. Beyond them anything is possible, which finds nothing.
 const (
-	maxWork  = 1_000_000
-	maxTrail = 32
+	maxWork = 4_000_000
+	// shadowWork and reachWork are where the passes after the first one end, so that it leaves them some.
+	shadowWork = 2 * maxWork
+	reachWork  = 3 * maxWork
+	maxTrail   = 32
 	// maxSeen bounds the paths of one search for a loop.
 	maxSeen = 500
 )
@@ -75,6 +78,7 @@ func (c *checker) union(t *dtab.Tree, trail []string) outcomes {
 
 // path returns what a path may come to, for whatever is appended to it.
 func (c *checker) path(p dtab.Path, trail []string) outcomes {
+	c.work++
 	key := p.String()
 	if o, ok := c.known[key]; ok {
 		return o
@@ -85,7 +89,7 @@ func (c *checker) path(p dtab.Path, trail []string) outcomes {
 	}
 	cuts := c.cuts
 	hits := c.index.matches(nil, literal(p), true)
-	c.work += 1 + len(hits)
+	c.work += len(hits)
 	slices.SortFunc(hits, func(a, b match) int { return b.rule - a.rule })
 	trail = append(trail, key)
 	var out outcomes

@@ -27,7 +27,7 @@ func (c *checker) reach() {
 		}
 		seen[key] = true
 		hits := c.index.matches(nil, front, true)
-		if c.work += len(hits); len(seen) > maxFronts || c.work > 2*maxWork {
+		if c.work += len(hits); len(seen) > maxFronts || c.work > reachWork {
 			return
 		}
 		for _, h := range hits {
