@@ -137,7 +137,7 @@ func (c *checker) namers(p dtab.Path) outcomes {
 	return neg
 }
 
-// utility returns what a name below /$/ may come to.
+// utility returns what a name below /$/ may come to, where what follows it is text: other bytes make it Neg.
 func utility(p dtab.Path) outcomes {
 	if len(p) < 2 {
 		return anything

@@ -25,6 +25,9 @@ type Inet struct {
 
 // Lookup implements naming.Namer.
 func (n *Inet) Lookup(p dtab.Path) naming.Live[naming.Tree] {
+	if !isText(p) {
+		return naming.Fixed(naming.Neg())
+	}
 	whole := dtab.Path{"$", n.Name}.Append(p...)
 	if n.PortFirst {
 		return n.portFirst(whole, p)

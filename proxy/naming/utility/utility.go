@@ -3,6 +3,7 @@ package utility
 
 import (
 	"fmt"
+	"unicode/utf8"
 
 	"github.com/fairlead/fairlead/proxy/dtab"
 	"github.com/fairlead/fairlead/proxy/naming"
@@ -41,6 +42,11 @@ func (*Names) Lookup(p dtab.Path) naming.Live[naming.Tree] {
 		return naming.Fixed(naming.Tree{Kind: dtab.Empty})
 	case "fail":
 		return naming.Fixed(naming.Tree{Kind: dtab.Fail})
+	}
+	if !isText(p) {
+		return naming.Fixed(naming.Neg())
+	}
+	switch p[0] {
 	case rinet:
 		if len(p) < 3 {
 			return naming.Fixed(naming.Neg()) // it said so itself, and was asked before
@@ -52,6 +58,17 @@ func (*Names) Lookup(p dtab.Path) naming.Live[naming.Tree] {
 		return naming.Fixed(r.tree(p[1:]))
 	}
 	return broken(dtab.Path{"$"}.Append(p...), fmt.Errorf("/$/%s is not known", p[0]))
+}
+
+// isText reports whether all elements are UTF-8. Linkerd's global namer matches paths as text: but for nil and fail no name with other
+// bytes exists for it, be they of the residual.
+func isText(p dtab.Path) bool {
+	for _, element := range p {
+		if !utf8.ValidString(element) {
+			return false
+		}
+	}
+	return true
 }
 
 // IsPartial reports whether a name below /$ is only the front of one: what it leads to depends on what a request adds.

@@ -83,6 +83,11 @@ func TestNames(t *testing.T) {
 		pfx + "/host/a%b":          "neg",
 		pfx + `/host/a\x2fb`:       "neg",
 		pfx + `/host/\xc3\xa4`:     "neg",
+		// An element that is no UTF-8, wherever it is, makes the name none; nil and fail look at their own alone.
+		`/$/inet/\xff/80`: "neg", `/$/inet/10.0.0.1/80/\xc3`: "neg", `/$/inet/80/\xff`: "neg", `/$/fixedinet/\xff/80`: "neg",
+		`/$/inet/w\xc3\xa4b/80/\xc3\xa4`: `/$/inet/\x77\xc3\xa4\x62/80 /\xc3\xa4`, `/$/io.buoyant.rinet/80/\xff`: "neg",
+		`/$/\xff`: "neg", `/$/no.such/\xff`: "neg", pfx + `/\xff/web`: "neg", pfx + `/host/web/\xff`: "neg",
+		`/$/io.buoyant.http.status/404/\xff`: "neg", `/$/nil/\xff`: "empty", `/$/fail/\xff`: "fail",
 	} {
 		checkName(t, Mounts(r), text, want)
 	}
