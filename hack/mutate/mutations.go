@@ -182,7 +182,7 @@ func hopMutations() []mutation {
 		},
 		{
 			name: "follow a choice to an address", file: "proxy/app/hops.go",
-			search:  "	if !under(to, *r.discoveries.Load()) {\n",
+			search:  "	if !r.discoveries.Load().has(to) {\n",
 			replace: "	if len(to) == 0 {\n",
 			pkg:     "./proxy/app", run: "^TestChoicesThatAreNotFollowed$",
 		},

@@ -124,10 +124,10 @@ func (a *App) Apply(ctx context.Context, cfg *config.Config) error {
 	a.routers = routers
 	a.mu.Unlock()
 
-	discovered := discoveries(cfg.Mesh.Spec.Namers)
+	discovered := newDiscoveries(cfg.Mesh.Spec.Namers)
 	for i := range cfg.Routers {
 		rc := &cfg.Routers[i]
-		routers[rc.Name].discoveries.Store(&discovered)
+		routers[rc.Name].discoveries.Store(discovered)
 		routers[rc.Name].set(rc, mounts, changes[i])
 		for _, s := range rc.Servers {
 			addr := netip.MustParseAddrPort(s.Addr)

@@ -121,7 +121,7 @@ func (r *router) destination(service, client, residual []byte) (path, to dtab.Pa
 		return nil, nil, false
 	}
 	to = id.Untransformed()
-	if !under(to, *r.discoveries.Load()) {
+	if !r.discoveries.Load().has(to) {
 		return nil, nil, false
 	}
 	if len(residual) > 0 {

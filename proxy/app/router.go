@@ -39,7 +39,7 @@ type router struct {
 	ids    atomic.Pointer[identifiers]
 	// isLocal says that other proxies send requests here whose endpoint they chose, discoveries which names those may have.
 	isLocal     atomic.Bool
-	discoveries atomic.Pointer[[]dtab.Path]
+	discoveries atomic.Pointer[discoveries]
 	// bindings are what names are bound by beside the rules.
 	bindings atomic.Pointer[bindings]
 }
@@ -87,7 +87,7 @@ func (a *App) isDiscovered(id dtab.Path) bool {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return under(id.Untransformed(), discoveries(a.config.Mesh.Spec.Namers))
+	return newDiscoveries(a.config.Mesh.Spec.Namers).has(id.Untransformed())
 }
 
 // isResolved reports whether the address came from a name server: that of a load balancer may.

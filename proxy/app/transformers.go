@@ -151,15 +151,27 @@ func (t *transformers) close() {
 	clear(t.made)
 }
 
-// discoveries returns the prefixes of the namers that answer from the cluster's own API.
-func discoveries(namers []v1alpha1.Namer) (prefixes []dtab.Path) {
+// discoveries tell the names of the cluster's own API from those of other namers, by the prefixes of both.
+type discoveries struct{ own, others []dtab.Path }
+
+func newDiscoveries(namers []v1alpha1.Namer) *discoveries {
+	d := &discoveries{}
 	for i := range namers {
-		if prefix, err := dtab.ParsePath("/#" + namers[i].Prefix); err == nil && namers[i].NeedsCluster() {
-			prefixes = append(prefixes, prefix)
+		prefix, err := dtab.ParsePath("/#" + namers[i].Prefix)
+		switch {
+		case err != nil: // there is no such namer
+		case namers[i].NeedsCluster():
+			d.own = append(d.own, prefix)
+		default:
+			d.others = append(d.others, prefix)
 		}
 	}
-	return prefixes
+	return d
 }
+
+// has reports whether a bound name without what transformers put before it is the cluster's own. Where prefixes overlap, as in Linkerd
+// they may, a name that can be another namer's is taken for that.
+func (d *discoveries) has(id dtab.Path) bool { return under(id, d.own) && !under(id, d.others) }
 
 func under(id dtab.Path, prefixes []dtab.Path) bool {
 	for _, p := range prefixes {

@@ -2,12 +2,15 @@ package app
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/fairlead/fairlead/proxy/config"
 	"github.com/fairlead/fairlead/proxy/dtab"
 	"github.com/fairlead/fairlead/proxy/naming/transformer"
+	"github.com/fairlead/fairlead/proxy/telemetry"
 )
 
 // TestTransformersOfAMesh: each kind that needs no cluster changes where requests go, live, as a part of a router and of a namer.
@@ -60,6 +63,43 @@ func TestWhatMayBeDialled(t *testing.T) {
 		if got := a.isDiscovered(id); got != want {
 			t.Errorf("%s: discovered %t", text, got)
 		}
+	}
+}
+
+// TestNamersBelowDiscovery: files and name servers mounted below the prefix of the cluster's discovery are none: their addresses are
+// dialled only where the policy allows it, and no other proxy can choose them.
+func TestNamersBelowDiscovery(t *testing.T) {
+	c := newCluster(t)
+	files := t.TempDir()
+	target, ordinary := app(t, "file"), app(t, "cluster")
+	if err := os.WriteFile(filepath.Join(files, "web"), fmt.Appendf(nil, "127.0.0.1 %d\n", target.Port()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c.set("/default/http/web", on("a", ordinary))
+	policy, err := ClusterPolicy()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for prefix, mine := range map[string]string{"/io.l5d.k8s/files": "/#/io.l5d.k8s/files/web", "/io.l5d.k8s": "/#/io.l5d.k8s/web"} {
+		n := &proxyNode{name: "a", outgoing: freePort(t), incoming: freePort(t), metrics: telemetry.New()}
+		n.App = start(t, Options{Metrics: n.metrics, Node: "a", Kubernetes: c.store().Namer, Policy: policy})
+		namers := fmt.Sprintf("  namers: [{kind: io.l5d.k8s}, {kind: io.l5d.fs, prefix: %s, rootDir: %q}]\n", prefix, files)
+		if err := n.Apply(t.Context(), hopMesh(t, n.outgoing, n.incoming, namers, "/svc/file => "+mine)); err != nil {
+			t.Fatal(err)
+		}
+		if status, body, _ := get(t, client(t), n.outgoing, "file"); status != 502 {
+			t.Errorf("%s: %d %q from an address of this node", mine, status, body)
+		}
+		// The cluster's own endpoint stays within reach unless files have the very prefix, which leaves untold whose a name is.
+		want := 200
+		if prefix == "/io.l5d.k8s" {
+			want = 502
+		}
+		if status, body, _ := get(t, client(t), n.outgoing, "web"); status != want {
+			t.Errorf("beside %s: %d %q, want %d", mine, status, body, want)
+		}
+		get(t, client(t), n.incoming, "none", "l5d-dst-endpoint", target.String(), "l5d-dst-service", "/svc/none", "l5d-dst-client", mine)
+		n.settles(t, "rt/incoming/chosen/refused", 1)
 	}
 }
 
