@@ -82,7 +82,7 @@ func New(o Options) *App {
 	}
 	observe(o.Metrics.Scope("dns"), a.resolver)
 	a.transformers = newTransformers(o.Kubernetes, o.Node)
-	a.namers = newNamers(a.resolver, o.Kubernetes, a.transformers)
+	a.namers = newNamers(o, a.resolver, a.transformers)
 	a.hops = newHops(a.discovered)
 	a.health = newHealth(a)
 	return a

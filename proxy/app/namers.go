@@ -4,7 +4,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"strings"
 	"time"
+
+	"github.com/go-logr/logr"
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/proxy/config"
@@ -22,6 +25,8 @@ import (
 // namers makes the namers of a Mesh and keeps those whose configuration stays, so that their watches go on over a reload.
 type namers struct {
 	resolver   *dns.Resolver
+	log        logr.Logger
+	metrics    *telemetry.Tree
 	kubernetes func(prefix dtab.Path) *k8s.Namer
 	// assumed, where it is not nil, makes what takes the place of the namers that need a cluster.
 	assumed func(prefix dtab.Path, elements int) naming.Namer
@@ -31,9 +36,9 @@ type namers struct {
 	made         map[string]naming.Namer
 }
 
-func newNamers(resolver *dns.Resolver, kubernetes func(dtab.Path) *k8s.Namer, ts *transformers) *namers {
+func newNamers(o Options, resolver *dns.Resolver, ts *transformers) *namers {
 	return &namers{
-		resolver: resolver, kubernetes: kubernetes, transformers: ts,
+		resolver: resolver, log: o.Log, metrics: o.Metrics, kubernetes: o.Kubernetes, transformers: ts,
 		utility: utility.Mounts(resolver),
 		made:    make(map[string]naming.Namer),
 	}
@@ -99,7 +104,11 @@ func (n *namers) make(spec v1alpha1.Namer, prefix dtab.Path) (naming.Namer, erro
 		}
 		return dnssrv.New(prefix, o), nil
 	case v1alpha1.KindNamerFs:
-		return fs.New(prefix, spec.RootDir, n.resolver), nil
+		bad := n.metrics.Scope("namer", strings.TrimPrefix(spec.Prefix, "/")).Counter("bad_files")
+		return fs.New(prefix, spec.RootDir, fs.Options{Resolver: n.resolver, OnRefusal: func(file string, err error) {
+			bad.Incr(0)
+			n.log.Info("File of a namer refused, its last good endpoints stay", "file", file, "error", err.Error())
+		}}), nil
 	case v1alpha1.KindNamerRewrite:
 		return rewrite.New(spec.Pattern, spec.Name, spec.Exact)
 	}

@@ -11,8 +11,10 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/go-logr/logr"
+	"github.com/go-logr/logr/funcr"
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/proxy/dtab"
 	"github.com/fairlead/fairlead/proxy/naming/dns"
 	"github.com/fairlead/fairlead/proxy/naming/k8s"
 	"github.com/fairlead/fairlead/proxy/telemetry"
@@ -57,7 +59,7 @@ func TestNamersOverReloads(t *testing.T) {
 	}
 	resolver := dns.New(dns.Options{})
 	defer resolver.Close()
-	n := newNamers(resolver, store.Namer, newTransformers(store.Namer, "n1"))
+	n := newNamers(Options{Log: logr.Discard(), Metrics: telemetry.New(), Kubernetes: store.Namer}, resolver, newTransformers(store.Namer, "n1"))
 	defer n.close()
 	list := []v1alpha1.Namer{
 		{Kind: v1alpha1.KindNamerK8s, Prefix: "/k", LabelSelector: "version"},
@@ -96,5 +98,29 @@ func TestNamersOverReloads(t *testing.T) {
 	list[1].EnvVar = "NO_SUCH_VARIABLE"
 	if _, err := n.mounts(list); err == nil || !strings.Contains(err.Error(), "spec.namers[1]: kind io.l5d.k8s.ns: environment variable NO_SUCH_VARIABLE is not set") {
 		t.Errorf("without the variable: %v", err)
+	}
+}
+
+// A bad file is in the log, with its line and what was expected, and counted for its namer.
+func TestBadFilesAreLoggedAndCounted(t *testing.T) {
+	dir, metrics := t.TempDir(), telemetry.New()
+	if err := os.WriteFile(filepath.Join(dir, "web"), []byte("127.0.0.1 80\n127.0.0.1 http\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	resolver := dns.New(dns.Options{})
+	defer resolver.Close()
+	var lines []string
+	log := funcr.New(func(_, line string) { lines = append(lines, line) }, funcr.Options{})
+	n := newNamers(Options{Log: log, Metrics: metrics}, resolver, newTransformers(nil, ""))
+	mounts, err := n.mounts([]v1alpha1.Namer{{Kind: v1alpha1.KindNamerFs, Prefix: "/io.l5d.fs", RootDir: dir}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	live := mounts[len(mounts)-1].Namer.Lookup(dtab.Path{"web"})
+	live.Close()
+	n.close()
+	count := metrics.Scope("namer", "io.l5d.fs").Counter("bad_files").Value()
+	if len(lines) != 1 || count != 1 || !strings.Contains(lines[0], "web:2: expected <host> <port>") {
+		t.Errorf("logged %q, %d counted", lines, count)
 	}
 }

@@ -37,9 +37,10 @@ const (
 // Namer answers /<file>[/residual] below its prefix: subdirectories nest, a folder or a missing file is Neg, an empty file is
 // bound without endpoints, and a bad line keeps the endpoints of before.
 type Namer struct {
-	prefix dtab.Path
-	root   string
-	dns    *dns.Resolver
+	prefix   dtab.Path
+	root     string
+	dns      *dns.Resolver
+	refusals *refusals
 	// interval is PollInterval, or longer in tests.
 	interval time.Duration
 	watcher  *watcher
@@ -67,17 +68,28 @@ type entry struct {
 	addrs  *dns.Endpoints
 	text   string
 	failed string
+	// refused is the file that failed is about.
+	refused string
+}
+
+// Options of a Namer. All are required.
+type Options struct {
+	// Resolver resolves the host names in files.
+	Resolver *dns.Resolver
+	// OnRefusal is called once for each version of a file that is not taken; err has its line, and what was expected. It must not call
+	// back into the Namer.
+	OnRefusal func(file string, err error)
 }
 
 // New returns the namer of a folder. Close ends its watches.
-func New(prefix dtab.Path, root string, resolver *dns.Resolver) *Namer {
-	return newNamer(prefix, root, resolver, newWatcher(true), PollInterval)
+func New(prefix dtab.Path, root string, o Options) *Namer {
+	return newNamer(prefix, root, o, newWatcher(true), PollInterval)
 }
 
-func newNamer(prefix dtab.Path, root string, resolver *dns.Resolver, w *watcher, interval time.Duration) *Namer {
+func newNamer(prefix dtab.Path, root string, o Options, w *watcher, interval time.Duration) *Namer {
 	ctx, cancel := context.WithCancel(context.Background())
 	n := &Namer{
-		prefix: prefix, root: root, dns: resolver, watcher: w, interval: interval,
+		prefix: prefix, root: root, dns: o.Resolver, refusals: newRefusals(o.OnRefusal), watcher: w, interval: interval,
 		names: make(map[string]*entry), cancel: cancel, done: make(chan struct{}),
 	}
 	go n.poll(ctx)
@@ -171,6 +183,9 @@ func (n *Namer) read(e *entry) {
 	}
 	e.polled.Store(!n.watcher.follow(e, n.root)) // before it is read, so that no change is between
 	file, used, text, err := n.find(e.path)
+	if err == nil && e.refused != "" && e.refused != file {
+		n.settled(e)
+	}
 	if err == nil && file == "" {
 		if _, state, _ := e.tree.Load(); state != naming.Ok || e.file != "" {
 			e.unbind()
@@ -186,9 +201,12 @@ func (n *Namer) read(e *entry) {
 		targets, err = parse(file, text)
 	}
 	if err != nil {
+		e.refused = file
+		n.refusals.refused(file, text, err)
 		e.fail(err)
 		return
 	}
+	n.settled(e)
 	mended := e.failed != ""
 	e.failed, e.text = "", text
 	if e.file == file && !mended {
@@ -203,6 +221,14 @@ func (n *Namer) read(e *entry) {
 	e.tree.Set(naming.BoundLeaf(&naming.Bound{
 		ID: n.prefix.Append(e.path[:used]...), Residual: e.path[used:], Addrs: e.addrs,
 	}))
+}
+
+// settled forgets that the file of an entry was refused: it is good, or gone.
+func (n *Namer) settled(e *entry) {
+	if e.refused != "" {
+		n.refusals.taken(e.refused)
+		e.refused = ""
+	}
 }
 
 // fail keeps what was there and says why, once for each reason.
@@ -231,7 +257,8 @@ func (e *entry) close() {
 	e.unbind()
 }
 
-// find returns the file a path names, the number of elements it used and its text; file is "" where there is none.
+// find returns the file a path names, the number of elements it used and its text; file is "" where there is none. With an error it is
+// what the error is about.
 func (n *Namer) find(p dtab.Path) (file string, used int, text string, err error) {
 	dir := n.root
 	for i, part := range p {
@@ -244,11 +271,11 @@ func (n *Namer) find(p dtab.Path) (file string, used int, text string, err error
 		case errors.Is(err, iofs.ErrNotExist):
 			return "", 0, "", nil
 		case err != nil:
-			return "", 0, "", err
+			return dir, 0, "", err
 		case info.IsDir():
 			continue
 		case !info.Mode().IsRegular():
-			return "", 0, "", fmt.Errorf("%s: expected a regular file", dir)
+			return dir, 0, "", fmt.Errorf("%s: expected a regular file", dir)
 		}
 		text, err := readFile(dir)
 		if errors.Is(err, iofs.ErrNotExist) {

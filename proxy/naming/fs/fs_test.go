@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -26,8 +27,21 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // folder is a namer over a real folder.
 type folder struct {
 	*Namer
-	t    *testing.T
-	root string
+	t       *testing.T
+	root    string
+	options Options
+
+	mu    sync.Mutex // guards lines
+	lines []string
+}
+
+// told returns what was told of since it was asked last.
+func (f *folder) told() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	out := f.lines
+	f.lines = nil
+	return out
 }
 
 func newFolder(t *testing.T) *folder {
@@ -45,7 +59,12 @@ func newFolderBy(t *testing.T, w *watcher, interval time.Duration) *folder {
 	}})
 	t.Cleanup(r.Close)
 	f := &folder{t: t, root: t.TempDir()}
-	f.Namer = newNamer(dtab.Path{"#", "io.l5d.fs"}, f.root, r, w, interval)
+	f.options = Options{Resolver: r, OnRefusal: func(file string, err error) {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.lines = append(f.lines, file+" "+err.Error())
+	}}
+	f.Namer = newNamer(dtab.Path{"#", "io.l5d.fs"}, f.root, f.options, w, interval)
 	t.Cleanup(f.Namer.Close)
 	return f
 }
@@ -253,7 +272,7 @@ func TestWatchesEnd(t *testing.T) {
 	if n, due := watches(), len(f.watcher.take(true)); n != 0 || due != 0 {
 		t.Errorf("%d watches and %d names are kept that nobody needs", n, due)
 	}
-	later := New(dtab.Path{"#", "fs"}, filepath.Join(f.root, "later"), f.dns)
+	later := New(dtab.Path{"#", "fs"}, filepath.Join(f.root, "later"), f.options)
 	t.Cleanup(later.Close)
 	live := later.Lookup(dtab.Path{"web"})
 	t.Cleanup(live.Close)
@@ -324,6 +343,50 @@ func TestBadLineKeepsTheEndpoints(t *testing.T) {
 			await(t, live, bad)
 		})
 	}
+}
+
+// Each version of a bad file is told of once, with file, line and what was expected, however many names read it.
+func TestBadFilesAreToldOf(t *testing.T) {
+	f := newFolder(t)
+	bad := func(text string) {
+		t.Helper()
+		f.replace("web", text)
+		for _, residual := range []string{"", "a", "b"} {
+			live := f.Lookup(slices.DeleteFunc(dtab.Path{"web", residual}, func(e string) bool { return e == "" }))
+			await(t, live, func(_ naming.Tree, s naming.State, _ error) bool { return s == naming.Failed })
+			live.Close()
+		}
+	}
+	expect := func(want ...string) {
+		t.Helper()
+		lines, file := f.told(), filepath.Join(f.root, "web")
+		if len(lines) != len(want) {
+			t.Fatalf("told of %q; want %q", lines, want)
+		}
+		for i, line := range lines {
+			if !strings.HasPrefix(line, file+" "+file+want[i]) {
+				t.Errorf("told of %s, want %s", line, want[i])
+			}
+		}
+	}
+	bad("10.0.0.1 80\nhttp\n")
+	expect(`:2: expected <host> <port> [* <weight>]`)
+	bad("10.0.0.1 80\nhttp\n") // another file with the text of before is no other version
+	expect()
+	bad("10.0.0.2 80\nhttp\n") // the same mistake in another version
+	expect(":2: expected")
+	held := f.lookup("web")
+	f.replace("web", "10.0.0.1 80\n")
+	awaitKind(t, held, dtab.Leaf)
+	bad("10.0.0.2 80\nhttp\n")
+	await(t, held, func(_ naming.Tree, s naming.State, _ error) bool { return s == naming.Failed })
+	expect(":2: expected")
+	f.must(os.Remove(filepath.Join(f.root, "web")))
+	awaitKind(t, held, dtab.Neg)
+	expect()
+	f.must(syscall.Mkfifo(filepath.Join(f.root, "web"), 0o600))
+	await(t, held, func(_ naming.Tree, s naming.State, _ error) bool { return s == naming.Failed })
+	expect(": expected a regular file")
 }
 
 func TestOddFiles(t *testing.T) {
