@@ -294,17 +294,25 @@ func TestLostEvents(t *testing.T) {
 
 func TestBadLineKeepsTheEndpoints(t *testing.T) {
 	for line, want := range map[string]string{
-		"10.0.0.9":              `expected <host> <port> [* <weight>], found "10.0.0.9"`,
-		"10.0.0.9 http":         `found port "http"`,
-		"10.0.0.9 0":            `found port "0"`,
-		"10.0.0.9 65536":        `found port "65536"`,
-		"10.0.0.9 80 2":         `found "10.0.0.9 80 2"`,
-		"10.0.0.9 80 * -1":      `found weight "-1"`,
-		"10.0.0.9 80 * NaN":     `found weight "NaN"`,
-		"10.0.0.9 80 * Inf":     `found weight "Inf"`,
-		"10.0.0.9 80 * 1e300":   `found weight "1e300"`,
-		"10.0.0.9 80 * heavy":   `found weight "heavy"`,
-		"10.0.0.9 80 * 1 extra": `found "10.0.0.9 80 * 1 extra"`,
+		"10.0.0.9":                         `expected <host> <port> [* <weight>], found "10.0.0.9"`,
+		"10.0.0.9 http":                    `found port "http"`,
+		"10.0.0.9 0":                       `found port "0"`,
+		"10.0.0.9 65536":                   `found port "65536"`,
+		"10.0.0.9 80 2":                    `found "10.0.0.9 80 2"`,
+		"10.0.0.9 80 * -1":                 `found weight "-1"`,
+		"10.0.0.9 80 * NaN":                `found weight "NaN"`,
+		"10.0.0.9 80 * Inf":                `found weight "Inf"`,
+		"10.0.0.9 80 * 1e300":              `found weight "1e300"`,
+		"10.0.0.9 80 * heavy":              `found weight "heavy"`,
+		"10.0.0.9 80 * 1 extra":            `found "10.0.0.9 80 * 1 extra"`,
+		"10.0.0.9, 80":                     `expected an IP address or a host name, found "10.0.0.9,"`,
+		"10.0.0.300 80":                    `found "10.0.0.300"`,
+		"10.0.0.9:80 80":                   `found "10.0.0.9:80"`,
+		"[::1] 80":                         `found "[::1]"`,
+		"\ufeff10.0.0.9 80":                `found "\ufeff10.0.0.9"`,
+		"http://web 80":                    `found "http://web"`,
+		"a..b 80":                          `found "a..b"`,
+		strings.Repeat("a.", 127) + "a 80": `expected an IP address or a host name`,
 	} {
 		t.Run(line, func(t *testing.T) {
 			t.Parallel()
@@ -410,6 +418,11 @@ func TestOddFiles(t *testing.T) {
 	}
 	if _, err := readFile(filepath.Join(f.root, "pipe")); err == nil || !strings.Contains(err.Error(), "regular file") {
 		t.Errorf("a pipe in the place of a file that was looked at: %v", err)
+	}
+	for _, host := range []string{"a_b.c-d.", "xn--bcher-kva.test", "1-2.x3", "8080", "A"} {
+		if _, err := parseLine([]string{host, "80"}); err != nil {
+			t.Error(err)
+		}
 	}
 	// One host that exists is enough, and one that does not makes no error.
 	f.write("mixed", "nowhere.test 80\ntwo.test 80\n")

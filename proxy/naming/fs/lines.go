@@ -46,7 +46,9 @@ func parseLine(fields []string) (dns.Target, error) {
 	if len(fields) != 2 && (len(fields) != 4 || fields[2] != "*") {
 		return l, fmt.Errorf("%s, found %q", form, strings.Join(fields, " "))
 	}
-	l.Host = fields[0]
+	if l.Host = fields[0]; !isHost(l.Host) {
+		return l, fmt.Errorf("expected an IP address or a host name, found %q", l.Host)
+	}
 	port, err := strconv.ParseUint(fields[1], 10, 16)
 	if err != nil || port == 0 {
 		return l, fmt.Errorf("%s, found port %q", form, fields[1])
@@ -59,4 +61,38 @@ func parseLine(fields []string) (dns.Target, error) {
 		}
 	}
 	return l, nil
+}
+
+// Limits of DNS (RFC 1035, section 2.3.4).
+const (
+	maxNameBytes  = 253
+	maxLabelBytes = 63
+)
+
+// isHost reports whether DNS may have a host of that name, or it is an address. What only looks like one, as 10.0.0.300, would be asked for
+// for ever, and its endpoints be gone. Underscores are in use, whatever RFC 952 says.
+func isHost(host string) bool {
+	if _, literal := dns.ParseLiteral(host); literal {
+		return true
+	}
+	host = strings.TrimSuffix(host, ".")
+	if len(host) > maxNameBytes {
+		return false
+	}
+	labels := strings.Split(host, ".")
+	for _, label := range labels {
+		if label == "" || len(label) > maxLabelBytes || strings.ContainsFunc(label, isNoLetter) {
+			return false
+		}
+	}
+	last := labels[len(labels)-1]
+	return len(labels) == 1 || strings.Trim(last, "0123456789") != ""
+}
+
+func isNoLetter(r rune) bool {
+	switch {
+	case 'a' <= r && r <= 'z', 'A' <= r && r <= 'Z', '0' <= r && r <= '9', r == '-', r == '_':
+		return false
+	}
+	return true
 }
