@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
-	"golang.org/x/sys/unix"
 
 	"github.com/fairlead/fairlead/proxy/dtab"
 	"github.com/fairlead/fairlead/proxy/naming"
@@ -249,47 +248,6 @@ func TestMountedConfigMap(t *testing.T) {
 	f.must(os.Symlink("..2", filepath.Join(f.root, "next")))
 	f.must(os.Rename(filepath.Join(f.root, "next"), filepath.Join(f.root, "..data")))
 	awaitAddrs(t, b, "10.0.2.1:80")
-}
-
-// A name in use has watches that end with it, and a folder that is not there yet is polled for.
-func TestWatchesEnd(t *testing.T) {
-	f := newFolder(t)
-	f.write("dir/web", "10.0.0.1 80")
-	one, two := f.Lookup(dtab.Path{"dir", "web"}), f.Lookup(dtab.Path{"dir", "none"})
-	watches := func() int {
-		f.watcher.mu.Lock()
-		defer f.watcher.mu.Unlock()
-		return len(f.watcher.watched)
-	}
-	if n := watches(); n != 3 { // the root, the folder, the file
-		t.Errorf("%d watches for a file and a missing one in a folder", n)
-	}
-	one.Close()
-	if n := watches(); n != 2 {
-		t.Errorf("%d watches for a missing file in a folder", n)
-	}
-	two.Close()
-	if n, due := watches(), len(f.watcher.take(true)); n != 0 || due != 0 {
-		t.Errorf("%d watches and %d names are kept that nobody needs", n, due)
-	}
-	later := New(dtab.Path{"#", "fs"}, filepath.Join(f.root, "later"), f.options)
-	t.Cleanup(later.Close)
-	live := later.Lookup(dtab.Path{"web"})
-	t.Cleanup(live.Close)
-	awaitKind(t, live, dtab.Neg)
-	f.write("later/web", "10.0.0.1 80")
-	awaitAddrs(t, awaitKind(t, live, dtab.Leaf), "10.0.0.1:80")
-}
-
-// Events that were lost have everything read again.
-func TestLostEvents(t *testing.T) {
-	f := newFolderBy(t, newWatcher(true), time.Hour)
-	f.write("web", "10.0.0.1 80")
-	f.lookup("web")
-	f.watcher.happened(-1, unix.IN_Q_OVERFLOW, "")
-	if due := f.watcher.take(false); len(due) != 1 {
-		t.Errorf("%d names due", len(due))
-	}
 }
 
 func TestBadLineKeepsTheEndpoints(t *testing.T) {

@@ -12,6 +12,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/fairlead/fairlead/proxy/dtab"
 )
 
 // events are those that may change what a name leads to. Writing itself is none, but its end is: a file is not to be read half written.
@@ -33,6 +35,8 @@ type watcher struct {
 	mu sync.Mutex // guards what follows, and entry.watches
 	// watched has for each watch the names it is for, with the element that matters to them; "" is any.
 	watched map[int32]map[*entry]string
+	// ended counts watches that were removed, or went with what they were of.
+	ended uint64
 	// due are to be read now. soon are to be read at the next poll: something changed beside them, which may be what a link of theirs
 	// leads by.
 	due, soon map[*entry]struct{}
@@ -67,6 +71,9 @@ func (w *watcher) close() {
 	<-w.done
 }
 
+// maxFollows bounds how often watches are made anew because others ended meanwhile. Beyond, the name is polled for the moment.
+const maxFollows = 8
+
 // follow watches what e depends on, and reports whether that is possible. What happens after it returns is told.
 func (w *watcher) follow(e *entry, root string) (ok bool) {
 	w.life.RLock()
@@ -74,24 +81,44 @@ func (w *watcher) follow(e *entry, root string) (ok bool) {
 	if w.file == nil {
 		return false
 	}
-	ok = true
-	watches := make(map[int32]string)
+	for range maxFollows {
+		w.mu.Lock()
+		ended := w.ended
+		w.mu.Unlock()
+		// The disk may be slow, so no lock is held. A watch that another name has too may end until this one is known to need it.
+		watches, possible := w.add(e.path, root)
+		w.mu.Lock()
+		alive := w.ended == ended
+		w.keep(e, watches)
+		w.mu.Unlock()
+		if alive {
+			return possible
+		}
+	}
+	return false
+}
+
+// add makes the watches of a path, with the element that matters in each, and reports whether they are all it needs.
+func (w *watcher) add(path dtab.Path, root string) (watches map[int32]string, ok bool) {
+	watches = make(map[int32]string)
 	at := root
 	for i := 0; ; i++ {
 		wd, err := unix.InotifyAddWatch(w.fd, at, events)
 		if err != nil {
 			// Where the path ends the folder before tells when it goes on. The root has none.
-			ok = i > 0 && (errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR))
-			break
+			return watches, i > 0 && (errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR))
 		}
-		if i == len(e.path) || !isPlain(e.path[i]) {
+		if i == len(path) || !isPlain(path[i]) {
 			watches[int32(wd)] = ""
-			break
+			return watches, true
 		}
-		watches[int32(wd)] = e.path[i]
-		at = filepath.Join(at, e.path[i])
+		watches[int32(wd)] = path[i]
+		at = filepath.Join(at, path[i])
 	}
-	w.mu.Lock()
+}
+
+// keep makes these the watches of e. life and mu are held.
+func (w *watcher) keep(e *entry, watches map[int32]string) {
 	old := e.watches
 	e.watches = watches
 	for wd, element := range watches {
@@ -101,8 +128,6 @@ func (w *watcher) follow(e *entry, root string) (ok bool) {
 		w.watched[wd][e] = element
 	}
 	w.release(e, old)
-	w.mu.Unlock()
-	return ok
 }
 
 // forget ends the watches of e.
@@ -111,9 +136,7 @@ func (w *watcher) forget(e *entry) {
 	defer w.life.RUnlock()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	old := e.watches
-	e.watches = nil
-	w.release(e, old)
+	w.keep(e, nil)
 	delete(w.due, e)
 	delete(w.soon, e)
 }
@@ -128,7 +151,9 @@ func (w *watcher) release(e *entry, watches map[int32]string) {
 		if len(w.watched[wd]) == 0 {
 			delete(w.watched, wd)
 			if w.file != nil {
-				_, _ = unix.InotifyRmWatch(w.fd, uint32(wd)) // gone already, if what it was of is
+				if _, err := unix.InotifyRmWatch(w.fd, uint32(wd)); err == nil { // else it is gone already, as what it was of
+					w.ended++
+				}
 			}
 		}
 	}
@@ -197,6 +222,7 @@ func (w *watcher) happened(wd int32, mask uint32, element string) {
 		}
 	}
 	if mask&unix.IN_IGNORED != 0 {
+		w.ended++
 		delete(w.watched, wd) // those it was for are due, and will watch anew
 	}
 }
