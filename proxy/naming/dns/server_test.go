@@ -1,12 +1,16 @@
 package dns
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/net/dns/dnsmessage"
 
 	"github.com/fairlead/fairlead/proxy/naming"
 	"github.com/fairlead/fairlead/test/testkit/zone"
@@ -101,6 +105,31 @@ func TestRealAnswersFollowTheZone(t *testing.T) {
 	awaitAddrs(t, l, naming.Failed, "[10.0.0.2]")
 	if s := r.Stats(); s.Names != 1 || s.Queries < 3 || s.Failures == 0 {
 		t.Errorf("stats %+v", s)
+	}
+}
+
+// That there is no such host is believed only if all was answered: with its IPv4 addresses out of reach, that it has no IPv6 ones says
+// nothing. A name that does not exist at all has none of either, and those of one family are an answer.
+func TestHalfAnAnswer(t *testing.T) {
+	t.Parallel()
+	z := zone.New(t)
+	z.Set("four.test.", "300 IN A 10.0.0.1")
+	z.Set("six.test.", "300 IN AAAA fd00::1")
+	z.BreakKind(uint16(dnsmessage.TypeA))
+	s := &system{servers: []string{z.Addr}}
+	for range 20 { // the two answers come in any order
+		_, _, err := s.hosts(t.Context(), "four.test")
+		var dns *net.DNSError
+		if !errors.As(err, &dns) || dns.IsNotFound || !dns.IsTemporary {
+			t.Fatalf("error %v", err)
+		}
+		// Either answer is right for a name that does not exist: the standard library tells which came first.
+		if _, _, err := s.hosts(t.Context(), "none.test"); err == nil || strings.Contains(err.Error(), "a part of the question") {
+			t.Fatalf("error %v", err)
+		}
+		if addrs, _, err := s.hosts(t.Context(), "six.test"); err != nil || len(addrs) != 1 {
+			t.Fatalf("%v, error %v", addrs, err)
+		}
 	}
 }
 

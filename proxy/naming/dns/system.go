@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -55,6 +56,11 @@ func askEach[T any](s *system, ask func(*net.Resolver) (T, error)) (answer T, tt
 		answer, err = ask(&net.Resolver{PreferGo: true, Dial: w.dial})
 		ttl = w.ttl()
 		var dns *net.DNSError
+		if errors.As(err, &dns) && dns.IsNotFound && w.isOpen() {
+			// The standard library tells one of the errors it met, be it that there are no addresses of the other family.
+			err = &net.DNSError{Err: "a part of the question was not answered", Name: dns.Name, Server: server, IsTemporary: true}
+			dns = nil
+		}
 		if err == nil || errors.As(err, &dns) && dns.IsNotFound {
 			break
 		}
@@ -70,6 +76,9 @@ type witness struct {
 	mu sync.Mutex // guards what follows
 	// positive is the smallest TTL of records that lead to the answer, negative that of answers that there are none.
 	positive, negative ttl
+	// open says of each question whether it is not answered yet, be it that there is nothing. gone are names that do not exist.
+	open map[dnsmessage.Question]bool
+	gone []dnsmessage.Name
 }
 
 // ttl is the smallest of what was seen.
@@ -97,6 +106,18 @@ func (w *witness) ttl() time.Duration {
 	return 0
 }
 
+// isOpen reports whether a question was asked and not answered. A name that does not exist has no records of any type (RFC 8020).
+func (w *witness) isOpen() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for q, open := range w.open {
+		if open && !slices.Contains(w.gone, q.Name) {
+			return true
+		}
+	}
+	return false
+}
+
 func (w *witness) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	if w.server != "" {
 		address = w.server
@@ -117,12 +138,12 @@ func (w *witness) dial(ctx context.Context, network, address string) (net.Conn, 
 type packets struct {
 	*net.UDPConn
 	witness *witness
-	asked   id
+	asked   query
 }
 
 // Write implements net.Conn.
 func (p *packets) Write(b []byte) (int, error) {
-	p.asked.of(b)
+	p.asked = p.witness.asks(b)
 	return p.UDPConn.Write(b)
 }
 
@@ -137,7 +158,7 @@ func (p *packets) Read(b []byte) (int, error) {
 type stream struct {
 	net.Conn
 	witness *witness
-	asked   id
+	asked   query
 	read    []byte
 }
 
@@ -146,7 +167,7 @@ const lengthBytes = 2
 // Write implements net.Conn.
 func (s *stream) Write(b []byte) (int, error) {
 	if len(b) > lengthBytes {
-		s.asked.of(b[lengthBytes:])
+		s.asked = s.witness.asks(b[lengthBytes:])
 	}
 	return s.Conn.Write(b)
 }
@@ -164,28 +185,59 @@ func (s *stream) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// id is that of a query: what does not carry it is no answer to it.
-type id struct {
-	known bool
-	n     uint16
+// query is what a connection asked last: what does not carry its id and its question is no answer to it.
+type query struct {
+	known    bool
+	id       uint16
+	question dnsmessage.Question
 }
 
-func (i *id) of(query []byte) {
-	if len(query) >= 2 {
-		i.known, i.n = true, binary.BigEndian.Uint16(query)
+// asks takes a query as it is written.
+func (w *witness) asks(message []byte) (q query) {
+	var p dnsmessage.Parser
+	h, err := p.Start(message)
+	if err != nil {
+		return q
 	}
+	if q.question, err = p.Question(); err != nil {
+		return q
+	}
+	q.known, q.id = true, h.ID
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.open == nil {
+		w.open = make(map[dnsmessage.Question]bool)
+	}
+	w.open[q.question] = true
+	return q
+}
+
+// isAnsweredBy reports whether a message with this head and question is for q.
+func (q *query) isAnsweredBy(h dnsmessage.Header, to dnsmessage.Question) bool {
+	return q.known && h.Response && h.ID == q.id && to.Type == q.question.Type && to.Class == q.question.Class &&
+		strings.EqualFold(to.Name.String(), q.question.Name.String())
 }
 
 // message takes the TTLs of an answer. Whether the answer is good is for the standard library to say; of one that is not it makes an
 // error, after which no TTL counts.
-func (w *witness) message(b []byte, asked id) {
+func (w *witness) message(b []byte, asked query) {
 	var p dnsmessage.Parser
 	h, err := p.Start(b)
-	if err != nil || !h.Response || !asked.known || h.ID != asked.n || p.SkipAllQuestions() != nil {
+	if err != nil {
+		return
+	}
+	if to, err := p.Question(); err != nil || !asked.isAnsweredBy(h, to) || p.SkipAllQuestions() != nil {
 		return
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	good := h.RCode == dnsmessage.RCodeSuccess || h.RCode == dnsmessage.RCodeNameError
+	if good && !h.Truncated {
+		w.open[asked.question] = false
+	}
+	if h.RCode == dnsmessage.RCodeNameError {
+		w.gone = append(w.gone, asked.question.Name)
+	}
 	answered := false
 	for {
 		record, err := p.AnswerHeader()
@@ -201,7 +253,7 @@ func (w *witness) message(b []byte, asked id) {
 			w.positive.see(record.TTL)
 		}
 	}
-	if !answered && (h.RCode == dnsmessage.RCodeNameError || h.RCode == dnsmessage.RCodeSuccess) {
+	if !answered && good {
 		w.authority(&p)
 	}
 }

@@ -25,6 +25,7 @@ type Zone struct {
 	mu      sync.Mutex // guards what follows
 	records map[string][]dns.RR
 	rcode   int
+	broken  map[uint16]bool
 }
 
 // New returns a server without records.
@@ -91,6 +92,13 @@ func (z *Zone) Break(broken bool) {
 	}
 }
 
+// BreakKind makes answers to questions for one kind of record, dns.TypeA, server failures.
+func (z *Zone) BreakKind(kind uint16) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.broken = map[uint16]bool{kind: true}
+}
+
 // ServeDNS implements dns.Handler.
 func (z *Zone) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 	z.mu.Lock()
@@ -98,7 +106,9 @@ func (z *Zone) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 	m := new(dns.Msg)
 	m.SetReply(q)
 	m.Authoritative = true
-	if m.Rcode = z.rcode; m.Rcode == dns.RcodeSuccess {
+	if m.Rcode = z.rcode; z.broken[q.Question[0].Qtype] {
+		m.Rcode = dns.RcodeServerFailure
+	} else if m.Rcode == dns.RcodeSuccess {
 		z.answer(m, strings.ToLower(q.Question[0].Name), q.Question[0].Qtype)
 	}
 	if _, udp := w.LocalAddr().(*net.UDPAddr); udp {
