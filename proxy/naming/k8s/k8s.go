@@ -34,7 +34,8 @@ type Options struct {
 	// Scope gets the gauges services and endpoints, the counters below ignored/ (one per oddity), and those of the two watches.
 	// Required.
 	Scope telemetry.Scope
-	// MaxServices and MaxEndpoints bound the store; default 50,000 and 300,000. An object beyond is ignored and counted.
+	// MaxServices and MaxEndpoints bound the store; default 50,000 and 300,000. An object beyond is ignored and counted. MaxEndpoints
+	// also bounds the EndpointSlices, which may be empty.
 	MaxServices, MaxEndpoints int
 	// Silence is how long a watch may say nothing; default reflector.DefaultSilence.
 	Silence time.Duration

@@ -112,11 +112,11 @@ func (s sliceSink) Update(obj any) error {
 
 // putSlice adds or replaces a slice and returns the Services concerned. The caller holds mu.
 func (s *Store) putSlice(kept *Slice) []name {
-	size := s.table.endpoints + len(kept.Addresses)
+	size, number := s.table.endpoints+len(kept.Addresses), len(s.table.slices)+1
 	if old := s.table.slices[kept.key()]; old != nil {
-		size -= len(old.Addresses)
+		size, number = size-len(old.Addresses), number-1
 	}
-	if size > s.opts.MaxEndpoints {
+	if size > s.opts.MaxEndpoints || number > s.opts.MaxEndpoints {
 		s.odd.overLimit.Incr(0)
 		return s.table.deleteSlice(kept.key())
 	}

@@ -250,6 +250,15 @@ func TestLimits(t *testing.T) {
 	if got := tree.Scope("ignored").Counter("over_limit").Value(); got != 2 {
 		t.Errorf("over_limit = %d, want 2", got)
 	}
+	// Slices without addresses take room too.
+	for i := range 10 {
+		if err := (sliceSink{s}).Add(slice("ns", "web", fmt.Sprint("empty-", i), discoveryv1.AddressTypeIPv4, nil)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := len(s.Export().Slices); n > 2 {
+		t.Errorf("%d slices kept", n)
+	}
 }
 
 func TestChangesAreLive(t *testing.T) {
