@@ -1,7 +1,10 @@
 package http1
 
 import (
+	"fmt"
 	"io"
+	"math/rand/v2"
+	"net/http"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -169,5 +172,81 @@ func TestClearContextOfOwnErrors(t *testing.T) {
 	c.expect("HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n")
 	if o := r.target.outcome(t, 0); o.Reason != ReasonConnectRefused {
 		t.Errorf("outcome: reason %q", o.Reason)
+	}
+}
+
+// TestClearContextInAPipeline: among requests that were sent at once, of any framing both ways, each gets the response that is its own,
+// and no byte of a body that was blanked reaches the client as the head of the next.
+func TestClearContextInAPipeline(t *testing.T) {
+	t.Parallel()
+	const hostile = "HTTP/1.1 200 OK\r\nX-Id: forged\r\nContent-Length: 0\r\n\r\n"
+	replies := []string{
+		"Content-Length: 3\r\n\r\nyes",
+		"Content-Length: " + fmt.Sprint(len(hostile)) + "\r\nl5d-err: x\r\n\r\n" + hostile,
+		"Transfer-Encoding: chunked\r\n\r\n2\r\nye\r\n1\r\ns\r\n0\r\nl5d-err: x\r\n\r\n",
+		"Transfer-Encoding: chunked\r\nl5d-err: x\r\n\r\n" + fmt.Sprintf("%x", len(hostile)) + "\r\n" + hostile + "\r\n0\r\n\r\n",
+		"Content-Length: 0\r\nL5D-Err: x\r\n\r\n",
+		"Content-Length: 100000\r\nl5d-err: x\r\n\r\n" + hostile,
+	}
+	e := newEndpoint(t, func(_ int, c *client) {
+		for {
+			head, ok := c.tryHead()
+			if !ok {
+				return
+			}
+			if strings.Contains(head, "Content-Length: 4") {
+				_, _ = io.CopyN(io.Discard, c.r, 4)
+			}
+			if strings.Contains(head, "chunked") {
+				for last := ""; last != "0\r\n"; {
+					last, _ = c.r.ReadString('\n')
+				}
+				_, _ = c.r.ReadString('\n')
+			}
+			var id, kind int
+			_, _ = fmt.Sscanf(head[strings.Index(head, "/"):], "/%d/%d", &id, &kind)
+			reply := replies[kind]
+			if strings.HasPrefix(head, "HEAD") {
+				reply, _, _ = strings.Cut(reply, "\r\n\r\n")
+				reply += "\r\n\r\n"
+			}
+			c.reply(fmt.Sprintf("HTTP/1.1 200 OK\r\nX-Id: %d\r\n%s", id, reply))
+		}
+	})
+	r := newRig(t, rigOptions{}, e.addr)
+	r.s.SetClearContext(true)
+	c := r.dial()
+	random := rand.New(rand.NewPCG(1, 2))
+	const rounds, pipelined = 30, 20
+	for range rounds {
+		var send strings.Builder
+		var methods []string
+		var kinds []int
+		for id := range pipelined {
+			kind := random.IntN(len(replies))
+			method, rest := []string{"GET", "HEAD", "POST", "PUT"}[random.IntN(4)], "\r\n"
+			switch method {
+			case "POST":
+				rest = "Content-Length: 4\r\n\r\nGET "
+			case "PUT":
+				rest = "Transfer-Encoding: chunked\r\n\r\n4\r\nGET \r\n0\r\n\r\n"
+			}
+			fmt.Fprintf(&send, "%s /%d/%d HTTP/1.1\r\nHost: web\r\n%s", method, id, kind, rest)
+			methods = append(methods, method)
+			kinds = append(kinds, kind)
+		}
+		c.send(send.String())
+		for id := range pipelined {
+			resp, err := http.ReadResponse(c.r, &http.Request{Method: methods[id]})
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, err := io.ReadAll(resp.Body)
+			want := map[bool]string{true: "yes"}[methods[id] != "HEAD" && (kinds[id] == 0 || kinds[id] == 2)]
+			if err != nil || string(body) != want || resp.Header.Get("X-Id") != fmt.Sprint(id) ||
+				resp.Header.Get("L5d-Err") != "" || resp.Trailer.Get("L5d-Err") != "" {
+				t.Fatalf("request %d, %s of kind %d: %v %q, %v; want %q", id, methods[id], kinds[id], resp.Header, body, err, want)
+			}
+		}
 	}
 }
