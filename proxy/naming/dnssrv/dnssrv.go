@@ -90,8 +90,10 @@ func (n *Namer) update(e *entry, records []dns.SRV, s naming.State) {
 	case len(records) == 0:
 		// No record, no answer ever, or none for so long that it is believed: an alternate may take over, as in Linkerd.
 		e.isBound, e.last = false, nil
-		e.endpoints.Follow(nil)
 		e.tree.Set(naming.Neg())
+		// Should it come back, its hosts are yet to be resolved: the set of before would say that there are none.
+		e.endpoints.End()
+		e.endpoints = n.resolver.Endpoints()
 		return
 	case !e.isBound || !slices.Equal(e.last, records):
 		e.endpoints.Follow(targets(records))

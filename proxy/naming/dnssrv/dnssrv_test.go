@@ -123,3 +123,29 @@ func TestChangesAndFailures(t *testing.T) {
 }
 
 func first(a naming.Addrs, s naming.State, _ error) (naming.Addrs, naming.State) { return a, s }
+
+// A name that comes is waited for: until the hosts of its records are resolved nobody can say that there are no endpoints.
+func TestNameThatComesHasNoEmptySet(t *testing.T) {
+	t.Parallel()
+	z := zone.New(t)
+	z.Set("a.test.", "1 IN A 10.0.0.1")
+	z.Set("_web.test.", "1 IN SRV 1 1 80 a.test.")
+	n := New(dtab.Path{"#", "srv"}, dns.Options{Servers: []string{z.Addr}})
+	t.Cleanup(n.Close)
+	live := n.Lookup(dtab.Path{"_web.test"})
+	t.Cleanup(live.Close)
+	await(t, live, "/#/srv/_web.test /", shown)
+	n.mu.Lock()
+	e := n.names["/_web.test"]
+	n.mu.Unlock()
+	e.stop() // its updates are made here
+	for range 10 {
+		n.update(e, nil, naming.Ok)
+		n.update(e, []dns.SRV{{Target: "a.test", Port: 80}}, naming.Ok)
+		tree, _, _ := live.Load()
+		if a, s, _ := tree.Bound.Addrs.Load(); s == naming.Ok && len(a.Endpoints) == 0 {
+			t.Fatal("bound to no endpoints before its host was resolved")
+		}
+		await(t, tree.Bound.Addrs, "10.0.0.1:80*1", endpoints)
+	}
+}

@@ -183,10 +183,15 @@ func newTarget(v view) *target {
 	if v.external == nil {
 		t.addrs = naming.NewVar[naming.Addrs]()
 	} else {
-		t.external = v.external.Endpoints()
-		t.addrs = t.external.Var
+		t.resolve(v.external)
 	}
 	return t
+}
+
+// resolve gives the target a set of endpoints by r of which nothing is known yet.
+func (t *target) resolve(r *dns.Resolver) {
+	t.external, t.hosts = r.Endpoints(), nil
+	t.addrs = t.external.Var
 }
 
 // refreshTarget looks one view up and tells its users only what changed. The caller holds mu.
@@ -198,7 +203,11 @@ func (s *Store) refreshTarget(svc name, v view, t *target) {
 	if t.external != nil {
 		var hosts []dns.Target
 		hosts, exists = s.table.external(svc, v.port)
-		if !t.settled || !slices.Equal(hosts, t.hosts) {
+		switch {
+		case !exists && t.exists:
+			t.external.End()
+			t.resolve(v.external)
+		case exists && !slices.Equal(hosts, t.hosts):
 			t.hosts = hosts
 			t.external.Follow(hosts)
 		}

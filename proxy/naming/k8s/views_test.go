@@ -11,6 +11,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 
 	"github.com/fairlead/fairlead/proxy/dtab"
+	"github.com/fairlead/fairlead/proxy/naming"
 	"github.com/fairlead/fairlead/proxy/naming/dns"
 )
 
@@ -219,5 +220,41 @@ func TestExternal(t *testing.T) {
 	live.Close()
 	if got := r.Stats().Names; got != 0 || len(s.targets) != 0 {
 		t.Errorf("%d host names and %d services are kept that nobody uses", got, len(s.targets))
+	}
+}
+
+// A load balancer that comes, or comes back, is waited for: until its host is resolved there are no endpoints to choose none of.
+func TestExternalThatComesIsPending(t *testing.T) {
+	answer := make(chan struct{})
+	r := dns.New(dns.Options{Lookup: func(ctx context.Context, _ string) ([]netip.Addr, time.Duration, error) {
+		select {
+		case <-answer:
+		case <-ctx.Done():
+		}
+		return []netip.Addr{netip.MustParseAddr("203.0.113.7")}, 0, ctx.Err()
+	}})
+	defer r.Close()
+	s, _ := newStore(t, Options{})
+	fill(t, s, []any{webService()}, nil)
+	live := s.Namer(dtab.Path{"#", "ext"}).External(r).Lookup(dtab.Path{"default", "http", "web"})
+	defer live.Close()
+	for range 2 {
+		if got := showLive(live); got != "~" {
+			t.Fatalf("without a load balancer: %s", got)
+		}
+		must(t, (serviceSink{s}).Update(loadBalancer(webService(), corev1.LoadBalancerIngress{Hostname: "lb.example.com"})))
+		bound, _, _ := live.Load()
+		if a, state, _ := bound.Bound.Addrs.Load(); state != naming.Pending {
+			t.Errorf("before DNS answers: %v, state %d", a, state)
+		}
+		answer <- struct{}{}
+		for {
+			changed := bound.Bound.Addrs.Changed()
+			if showLive(live) == "[203.0.113.7:80]" {
+				break
+			}
+			<-changed
+		}
+		must(t, (serviceSink{s}).Update(webService()))
 	}
 }
