@@ -208,6 +208,34 @@ func TestUpdateKnowsEndpointsByAddressAndHop(t *testing.T) {
 	}
 }
 
+// An address that moves to another node, be it within one update, gets connections by the hop of that node.
+func TestUpdateMovesAnAddressToAnotherNode(t *testing.T) {
+	var made, ended []string
+	b := New(Options{
+		NewConns: func(e naming.Endpoint) any {
+			made = append(made, e.Hop.Node)
+			return e.Hop.Node
+		},
+		CloseConns: func(c any) { ended = append(ended, c.(string)) },
+	})
+	old, moved := endpoint(1), endpoint(1)
+	old.Node, old.Hop = "n1", &naming.Hop{Node: "n1"}
+	moved.Node, moved.Hop = "n2", &naming.Hop{Node: "n2"}
+	b.Update([]naming.Endpoint{old, endpointOn(2, old.Hop)})
+	first, _ := b.Pick(0, []*balance.Node{balance.NewNode(endpoint(2), nil)})
+	b.Update([]naming.Endpoint{moved, endpointOn(2, old.Hop)})
+	second, _ := b.Pick(0, []*balance.Node{balance.NewNode(endpoint(2), nil)})
+	if fmt.Sprint(made, ended) != "[n1 n1 n2] [n1]" || first.Conns != "n1" || second.Conns != "n2" || second.Endpoint.Node != "n2" || second.Pending() != 1 {
+		t.Errorf("made %v, ended %v; %v, then %v with %d pending", made, ended, first.Conns, second.Conns, second.Pending())
+	}
+}
+
+func endpointOn(i int, hop *naming.Hop) naming.Endpoint {
+	e := endpoint(i)
+	e.Hop = hop
+	return e
+}
+
 func BenchmarkPick(b *testing.B) {
 	for _, n := range []int{3, 100, 10000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
