@@ -6,7 +6,7 @@ import "slices"
 // whole statements where they can be, so that they move with the code.
 func mutations() []mutation {
 	return slices.Concat(requestMutations(), wireMutations(), balanceMutations(), hopMutations(), watchMutations(), stateMutations(),
-		operatorMutations(), rulesMutations(), namerMutations(), edgeMutations(), languageMutations())
+		operatorMutations(), rulesMutations(), namerMutations(), sourceMutations(), edgeMutations(), languageMutations())
 }
 
 // watchMutations break the way from the API server to the endpoints.
@@ -53,6 +53,18 @@ func balanceMutations() []mutation {
 			search:  "float64(b.Pending())*a.Endpoint.Weight < float64(a.Pending())*b.Endpoint.Weight",
 			replace: "float64(b.Pending()+1)*a.Endpoint.Weight < float64(a.Pending()+1)*b.Endpoint.Weight",
 			pkg:     "./proxy/balance/p2c", run: "^TestPickSpreadsByWeight$",
+		},
+		{
+			name: "forget the weights after a first attempt", file: "proxy/balance/p2c/p2c.go",
+			search:  "	left.weigh()\n",
+			replace: "",
+			pkg:     "./proxy/balance/p2c", run: "^TestPickOfAnotherSpreadsByWeight$",
+		},
+		{
+			name: "keep the hop of an address that moved", file: "proxy/balance/p2c/p2c.go",
+			search:  "identity{e.Addr, e.Hop}",
+			replace: "identity{e.Addr, nil}",
+			pkg:     "./proxy/balance/p2c", run: "^TestUpdateMovesAnAddressToAnotherNode$",
 		},
 	}
 }
@@ -395,6 +407,36 @@ func namerMutations() []mutation {
 			search:  "		if element == \"\" || element == matters {\n",
 			replace: "		if element == \"\" && element == matters {\n",
 			pkg:     "./proxy/naming/fs", run: "^TestChangesAreSeen$",
+		},
+	}
+}
+
+// sourceMutations break what files and name servers are trusted with.
+func sourceMutations() []mutation {
+	return []mutation{
+		{
+			name: "keep a watch that has ended", file: "proxy/naming/fs/watch.go",
+			search:  "alive := w.ended == ended",
+			replace: "alive := w.ended >= ended",
+			pkg:     "./proxy/naming/fs", run: "^TestWatchesUnderChurn$",
+		},
+		{
+			name: "tell of a bad file whenever it is read", file: "proxy/naming/fs/refusals.go",
+			search:  "	if r.told[file] == now {\n",
+			replace: "	if r.told == nil {\n",
+			pkg:     "./proxy/naming/fs", run: "^TestBadFilesAreToldOf$",
+		},
+		{
+			name: "believe half an answer", file: "proxy/naming/dns/system.go",
+			search:  "dns.IsNotFound && w.isOpen()",
+			replace: "dns.IsNotFound && ttl < 0",
+			pkg:     "./proxy/naming/dns", run: "^TestHalfAnAnswer$",
+		},
+		{
+			name: "take what files say for discovered", file: "proxy/app/transformers.go",
+			search:  "under(id, d.own) && !under(id, d.others)",
+			replace: "under(id, d.own)",
+			pkg:     "./proxy/app", run: "^TestNamersBelowDiscovery$",
 		},
 	}
 }
