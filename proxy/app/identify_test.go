@@ -89,7 +89,7 @@ func TestIdentifiers(t *testing.T) {
 		for range 2 { // the second time from the cache
 			resp, body := raw(t, port, c.head)
 			if c.target == "" {
-				if resp.StatusCode != 400 || body != c.name {
+				if resp.StatusCode != 400 || body != c.name+"\n" {
 					t.Errorf("%s: %q: %d %q, want 400 %q", c.identifiers, c.head, resp.StatusCode, body, c.name)
 				}
 				continue

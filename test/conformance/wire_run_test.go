@@ -130,7 +130,7 @@ func (r *wireRun) refused(want *refusal) error {
 		return fmt.Errorf("l5d-err %q: %w", m[2], err)
 	}
 	if !want.Head {
-		if err := r.client.expect(wireBytes(text)); err != nil {
+		if err := r.client.expect(wireBytes(text + "\n")); err != nil {
 			return err
 		}
 	}
@@ -140,7 +140,7 @@ func (r *wireRun) refused(want *refusal) error {
 		connection = "keep-alive"
 	}
 	got := fmt.Sprintf("%s %s connection=%s retryable=%t length=%s", m[1], reason, m[5], m[3] != "", m[4])
-	is := fmt.Sprintf("%d %s connection=%s retryable=%t length=%d", want.Status, want.Reason, connection, want.Retryable, len(text))
+	is := fmt.Sprintf("%d %s connection=%s retryable=%t length=%d", want.Status, want.Reason, connection, want.Retryable, len(text)+1)
 	if got != is {
 		return fmt.Errorf("got %s\nwant %s", got, is)
 	}

@@ -32,7 +32,7 @@ func (x *exchange) refuse(fail *Failure, closing bool) bool {
 	length := 0
 	if !x.edge {
 		b = appendReason(b, fail, message)
-		length = len(fail.Reason) + len(colon) + len(message)
+		length = len(fail.Reason) + len(colon) + len(message) + len(newline)
 	}
 	b = append(b, "\r\nContent-Length: "...)
 	b = strconv.AppendInt(b, int64(length), 10)
@@ -47,6 +47,7 @@ func (x *exchange) refuse(fail *Failure, closing bool) bool {
 		b = append(b, fail.Reason...)
 		b = append(b, colon...)
 		b = append(b, message...)
+		b = append(b, newline...)
 	}
 	x.b = b
 	if _, err := x.c.tc.Write(b, x.limits.StallTimeout, nil); err != nil {
@@ -56,8 +57,12 @@ func (x *exchange) refuse(fail *Failure, closing bool) bool {
 	return !closing
 }
 
-// colon stands between a reason and its message.
-const colon = ": "
+const (
+	// colon stands between a reason and its message.
+	colon = ": "
+	// newline ends the body, for those who read it in a terminal.
+	newline = "\n"
+)
 
 // appendReason appends the header lines that say what went wrong, without the last CRLF.
 func appendReason(b []byte, fail *Failure, message string) []byte {

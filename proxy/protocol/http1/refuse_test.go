@@ -1,6 +1,7 @@
 package http1
 
 import (
+	"fmt"
 	"net/url"
 	"strings"
 	"testing"
@@ -139,7 +140,12 @@ func TestRouterFailure(t *testing.T) {
 		if !strings.HasPrefix(h, "HTTP/1.1 502 Bad Gateway\r\n") || strings.Contains(h, "Connection") {
 			t.Fatalf("got %q", h)
 		}
-		c.expect("no-binding: " + msg)
+		// A terminal's prompt begins on a line of its own, and Content-Length counts that line's end.
+		body := "no-binding: " + msg + "\n"
+		if length := fmt.Sprintf("\r\nContent-Length: %d\r\n", len(body)); !strings.Contains(h, length) {
+			t.Fatalf("want %q in %q", length, h)
+		}
+		c.expect(body)
 		if i == 0 {
 			c.send(get)
 		}
