@@ -86,17 +86,16 @@ func (o *options) printChecks(c *checks) error {
 }
 
 func (o *options) check(ctx context.Context, out *checks) {
-	const offline = "name a cluster with --kubeconfig, --context or --server; files are checked by fairlead dtab lint -f FILE"
 	if o.admin != "" {
 		o.checkStandalone(ctx, out)
 		return
 	}
 	c, err := o.connect()
 	if err != nil {
-		out.add(levelFail, offline, "%v", err)
+		out.add(levelFail, hintOffline, "%v", err)
 		return
 	}
-	if !c.checkDefinitions(ctx, out, offline) {
+	if !c.checkDefinitions(ctx, out) {
 		return
 	}
 	c.checkOperator(ctx, out)
@@ -130,7 +129,7 @@ var definitionKind = schema.GroupVersionKind{Group: "apiextensions.k8s.io", Vers
 
 // checkDefinitions holds the definitions that are served against those of this build. It returns false where nothing else can be
 // looked at.
-func (c *cluster) checkDefinitions(ctx context.Context, out *checks, offline string) bool {
+func (c *cluster) checkDefinitions(ctx context.Context, out *checks) bool {
 	const install = "kubectl apply -k config/default of this version"
 	files, err := fs.Glob(crd.Bases, "bases/*.yaml")
 	if err != nil {
@@ -161,7 +160,7 @@ func (c *cluster) checkDefinitions(ctx context.Context, out *checks, offline str
 			out.add(levelWarn, "ask for get of customresourcedefinitions to have it checked", "definition %s cannot be read", name)
 			continue
 		case err != nil:
-			out.add(levelFail, offline, "API server %s cannot be asked: %v", c.rest.Host, err)
+			out.add(levelFail, hintOffline, "API server %s cannot be asked: %v", c.rest.Host, err)
 			return false
 		}
 		compareDefinition(out, name, install, own, served.Object)

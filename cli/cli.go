@@ -22,10 +22,11 @@ const (
 	exitFailure = 1
 )
 
-// failure is an error with an exit code. Without text, all has been said.
+// failure is an error with an exit code, and with a hint where there is something to do about it. Without text, all has been said.
 type failure struct {
 	code int
 	err  error
+	hint string
 }
 
 // Error implements error.
@@ -57,6 +58,9 @@ func Run(ctx context.Context, args []string, version string, streams genericioop
 	}
 	fmt.Fprintf(streams.ErrOut, "fairlead: %v\n", err)
 	if f != nil {
+		if f.hint != "" {
+			fmt.Fprintf(streams.ErrOut, "hint: %s\n", f.hint)
+		}
 		return f.code
 	}
 	return exitFailure

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -16,6 +18,24 @@ import (
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
 )
+
+// Hints for a cluster that cannot be asked.
+const (
+	hintOffline = "name a cluster with --kubeconfig, --context or --server, or one proxy with --admin; files need neither: fairlead dtab lint -f FILE"
+	hintInstall = "fairlead check says what is missing; kubectl apply -k config/default installs it"
+)
+
+// hinted adds to an error of asking the API server what to do about it. What the API server itself says needs none.
+func hinted(err error) error {
+	var said apierrors.APIStatus
+	switch {
+	case meta.IsNoMatchError(err):
+		return &failure{code: exitFailure, err: err, hint: hintInstall}
+	case errors.As(err, &said):
+		return err
+	}
+	return &failure{code: exitFailure, err: err, hint: hintOffline}
+}
 
 // cluster is what the API server knows of one Mesh.
 type cluster struct {
@@ -29,12 +49,12 @@ type cluster struct {
 func (o *options) connect() (*cluster, error) {
 	config, err := o.flags.ToRESTConfig()
 	if err != nil {
-		return nil, fmt.Errorf("kubeconfig: %w", err)
+		return nil, hinted(fmt.Errorf("kubeconfig: %w", err))
 	}
 	config.UserAgent, config.Timeout = "fairlead/"+o.version, o.timeout
 	namespace, explicit, err := o.flags.ToRawKubeConfigLoader().Namespace()
 	if err != nil {
-		return nil, fmt.Errorf("kubeconfig: %w", err)
+		return nil, hinted(fmt.Errorf("kubeconfig: %w", err))
 	}
 	if !explicit && *o.flags.Namespace == "" {
 		namespace = "" // a Mesh is looked for everywhere
@@ -45,7 +65,7 @@ func (o *options) connect() (*cluster, error) {
 	}
 	c, err := client.New(config, client.Options{Scheme: scheme})
 	if err != nil {
-		return nil, fmt.Errorf("API server %s: %w", config.Host, err)
+		return nil, hinted(fmt.Errorf("API server %s: %w", config.Host, err))
 	}
 	return &cluster{rest: config, client: c, namespace: namespace}, nil
 }
@@ -58,7 +78,7 @@ func (o *options) live(ctx context.Context) (*cluster, error) {
 	}
 	meshes, err := c.meshes(ctx, o.mesh)
 	if err != nil {
-		return nil, fmt.Errorf("API server %s: %w", c.rest.Host, err)
+		return nil, hinted(fmt.Errorf("API server %s: %w", c.rest.Host, err))
 	}
 	if len(meshes) == 1 {
 		c.mesh = &meshes[0]

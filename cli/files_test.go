@@ -126,9 +126,11 @@ func TestNoCluster(t *testing.T) {
 	const nowhere = "http://127.0.0.1:1"
 	run(t, "", "check", "--server", nowhere).expect(t, 2, "fail  API server http://127.0.0.1:1 cannot be asked: ", "connection refused", "hint: name a cluster with --kubeconfig")
 	run(t, "", "check", "--admin", nowhere).expect(t, 2, "is this its admin port?")
-	run(t, "", "proxies", "--server", nowhere).expect(t, 1, "connection refused")
-	run(t, "", "dtab", "lint", "--server", nowhere).expect(t, 1, "connection refused")
-	run(t, "", "dtab", "lint", "-f", sampleDtab, "--server", nowhere).expect(t, 1, "the files have no Mesh, and the live one cannot be had")
+	const hint = "\nhint: name a cluster with --kubeconfig, --context or --server, or one proxy with --admin; "
+	run(t, "", "proxies", "--server", nowhere).expect(t, 1, "connection refused", hint)
+	run(t, "", "proxies", "--kubeconfig", "/does/not/exist").expect(t, 1, "kubeconfig: ", "no such file", hint)
+	run(t, "", "dtab", "lint", "--server", nowhere).expect(t, 1, "connection refused", hint)
+	run(t, "", "dtab", "lint", "-f", sampleDtab, "--server", nowhere).expect(t, 1, "the files have no Mesh, and the live one cannot be had", hint)
 	run(t, "", "dtab", "delegate", "/svc/web", "--admin", "127.0.0.1:1").expect(t, 1, "connection refused")
 }
 

@@ -69,7 +69,7 @@ func (o *options) proxyRows(ctx context.Context) ([]proxyRow, error) {
 	}
 	meshes, err := c.meshes(ctx, o.mesh)
 	if err != nil {
-		return nil, fmt.Errorf("API server %s: %w", c.rest.Host, err)
+		return nil, hinted(fmt.Errorf("API server %s: %w", c.rest.Host, err))
 	}
 	rows := []proxyRow{}
 	for i := range meshes {
