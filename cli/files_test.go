@@ -72,7 +72,7 @@ func TestLintFromFiles(t *testing.T) {
 	bad := file(t, "kind: Dtab\napiVersion: fairlead.dev/v1alpha1\nmetadata: {name: bad, namespace: fairlead}\nspec:\n  meshRef: {name: demo}\n"+
 		"  router: outgoing\n  dentries:\n  - {prefix: /svc/a, dst: /#/io.l5d.k8x/b}\n  - {prefix: /svc/b, dst: /svc/b}\n")
 	run(t, "", "dtab", "lint", "-f", sampleMesh, "-f", bad).expect(t, 1, "warning: router outgoing: fairlead/bad[0] no-namer: /svc/a=>/#/io.l5d.k8x/b",
-		"error: router outgoing: fairlead/bad[1] self-reference", "/svc/b -> /svc/b", "1 errors, 1 warnings")
+		"error: router outgoing: fairlead/bad[1] self-reference", "/svc/b -> /svc/b", "1 error, 1 warning")
 	run(t, "", "dtab", "lint", "--dtab", "/a => /#/x | ! | /#/y").expect(t, 0, "unreachable-branch")
 	run(t, "", "dtab", "lint", "--dtab", "/a => /#/x | ! | /#/y", "--fail-on", "warning").expect(t, 1)
 	run(t, "", "dtab", "lint", "--dtab", "/a => /b", "--fail-on", "none").expect(t, 1, "expected error or warning")

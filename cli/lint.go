@@ -170,8 +170,16 @@ func (o *options) printLint(reports []lintReport) error {
 			p.line("router %s: the rules are too many, or too entangled, to look at all of them", r.Router)
 		}
 	}
-	p.line("%d errors, %d warnings", counts[lint.Error], counts[lint.Warning])
+	p.line("%s, %s", counted(counts[lint.Error], "error"), counted(counts[lint.Warning], "warning"))
 	return p.err
+}
+
+// counted is a number of things: "1 error", "2 errors".
+func counted(n int, thing string) string {
+	if n != 1 {
+		thing += "s"
+	}
+	return fmt.Sprintf("%d %s", n, thing)
 }
 
 // errNoDocuments is for commands that compare.
