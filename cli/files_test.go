@@ -20,6 +20,11 @@ func TestParse(t *testing.T) {
 	run(t, "/a=>/b|/c;\n  /d => 1*/e & .5 * ! ;", "dtab", "parse").expect(t, 0, "/a => /b | /c ;\n", "/d => /e & 0.50*! ;\n")
 	run(t, "", "dtab", "parse", file(t, "/a => /b;\n/c => (/d")).expect(t, 1, "file.yaml:2:10: expected ")
 	run(t, "", "dtab", "parse", "/does/not/exist").expect(t, 1, "no such file")
+	run(t, "", "dtab", "parse", "-f", file(t, "/a=>/b")).expect(t, 0, "/a => /b ;\n")
+	run(t, "/a=>/b", "dtab", "parse", "-f", "-").expect(t, 0, "/a => /b ;\n")
+	run(t, "", "dtab", "parse", "-f", file(t, "/a => /b;\n/c => (/d")).expect(t, 1, "file.yaml:2:10: expected ")
+	run(t, "", "dtab", "parse", "a", "-f", "b").expect(t, 1, "expected FILE or --filename, found both")
+	run(t, "", "dtab", "parse", "-f", sampleDtab).expect(t, 1, "dtab.yaml:", "\nhint: Mesh and Dtab documents are checked by fairlead dtab lint -f FILE")
 	r := run(t, "/a => /b", "dtab", "parse", "-o", "json").expect(t, 0)
 	var rules []map[string]any
 	if err := json.Unmarshal([]byte(r.out), &rules); err != nil || len(rules) != 1 || rules[0]["dst"] != "/b" {

@@ -1,10 +1,13 @@
 package cli
 
 import (
+	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -16,23 +19,25 @@ import (
 const maxTextBytes = 64 << 20
 
 func newParse(o *options) *cobra.Command {
-	return &cobra.Command{
-		Use: "parse [FILE]", Short: "Print rules in canonical form, or say where they are wrong",
+	var file string
+	c := &cobra.Command{
+		Use: "parse [FILE | -f FILE]", Short: "Print rules in canonical form, or say where they are wrong",
 		Long: "Reads a dtab (dentries separated by ;) from the file, or from standard input, and prints it in canonical form.\n" +
 			"A mistake is told with line and column, and the exit code is 1.",
-		Args: cobra.MaximumNArgs(1),
+		Example: "  fairlead dtab parse -f rules.dtab\n  echo '/svc => /host' | fairlead dtab parse",
+		Args:    cobra.MaximumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
-			name := "-"
-			if len(args) == 1 {
-				name = args[0]
+			if file != "" && len(args) > 0 {
+				return errors.New("expected FILE or --filename, found both")
 			}
+			name := cmp.Or(strings.Join(args, ""), file, "-")
 			text, err := o.read(name)
 			if err != nil {
 				return err
 			}
 			d, err := dtab.Parse(string(text))
 			if err != nil {
-				return at(name, err)
+				return notDtab(text, at(name, err))
 			}
 			if o.output == "json" {
 				return o.writeJSON(app.Rules(d))
@@ -43,6 +48,16 @@ func newParse(o *options) *cobra.Command {
 			return nil
 		},
 	}
+	c.Flags().StringVarP(&file, "filename", "f", "", "file with a dtab, - for standard input")
+	return c
+}
+
+// notDtab adds a hint where the text is of objects, as the files of the other commands are.
+func notDtab(text []byte, err error) error {
+	if !bytes.Contains(text, []byte("apiVersion:")) {
+		return err
+	}
+	return &failure{code: exitFailure, err: err, hint: "Mesh and Dtab documents are checked by fairlead dtab lint -f FILE"}
 }
 
 // at returns the error of a parser with the place in a file.
