@@ -46,7 +46,7 @@ func proxy(t *testing.T, hosts ...string) (admin string, v1, v2 string) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() {
-		ended <- app.Run(ctx, app.RunOptions{Version: "test", Config: config, Drain: time.Second, Log: testr.New(t)})
+		ended <- app.Run(ctx, app.RunOptions{Version: "v9.8", Config: config, Drain: time.Second, Log: testr.New(t)})
 	}()
 	t.Cleanup(func() {
 		cancel()
@@ -107,7 +107,7 @@ func TestAskAProxy(t *testing.T) {
 		"  dentries:\n  - {prefix: /svc/api, dst: '!'}\n")
 	run(t, "", "dtab", "diff", "-f", more, "--admin", admin).expect(t, 0, "1 of 2 names", "/svc/api: 100% of its requests (1 so far)", "new: stopped (!)")
 	run(t, "", "dtab", "lint", "-f", more, "--admin", admin).expect(t, 0, "0 errors, 0 warnings")
-	run(t, "", "proxies", "--admin", admin).expect(t, 0, "default/live", "synced")
+	run(t, "", "proxies", "--admin", admin).expect(t, 0, "default/live", "synced", "  v9.8 ")
 	run(t, "", "check", "--admin", admin).expect(t, 0, "ok    proxy 127.0.0.1:")
 }
 

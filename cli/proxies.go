@@ -92,7 +92,7 @@ func (o *options) standaloneRow(ctx context.Context) ([]proxyRow, error) {
 	if err := p.ask(ctx, "/config.json", nil, nil, &v); err != nil {
 		return nil, err
 	}
-	row := proxyRow{Mesh: v.Mesh, Pod: p.name, State: stateSynced, Generation: v.Generation, Revision: v.Revision}
+	row := proxyRow{Mesh: v.Mesh, Pod: p.name, State: stateSynced, Generation: v.Generation, Revision: v.Revision, Version: v.Version}
 	status, body, err := p.call(ctx, "/admin/ready", nil, nil)
 	if err != nil {
 		return nil, err

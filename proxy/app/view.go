@@ -7,6 +7,8 @@ import (
 
 // View is what /config.json shows: what is served, with every default resolved.
 type View struct {
+	// Version is the proxy's own.
+	Version    string             `json:"version"`
 	Mesh       string             `json:"mesh"`
 	UID        string             `json:"uid"`
 	Generation int64              `json:"generation"`
@@ -33,7 +35,7 @@ func (a *App) View() *View {
 		return nil
 	}
 	v := &View{
-		Mesh: cfg.Mesh.Namespace + "/" + cfg.Mesh.Name, UID: cfg.Mesh.UID, Generation: cfg.Mesh.Generation,
+		Version: a.options.Version, Mesh: cfg.Mesh.Namespace + "/" + cfg.Mesh.Name, UID: cfg.Mesh.UID, Generation: cfg.Mesh.Generation,
 		Revision: cfg.Revision, Spec: cfg.Mesh.Spec, Routers: make(map[string]string),
 	}
 	for _, d := range cfg.Dtabs {
