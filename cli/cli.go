@@ -104,7 +104,7 @@ func newRoot(o *options, program string) *cobra.Command {
 	flags.DurationVar(&o.timeout, "timeout", 30*time.Second, "how long everything may take")
 	rules := &cobra.Command{Use: "dtab", Short: "Parse, explain, check and compare rules"}
 	rules.AddCommand(newParse(o), newDelegate(o), newLint(o), newDiff(o))
-	root.AddCommand(rules, newCheck(o), newProxies(o))
+	root.AddCommand(rules, newCheck(o), newProxies(o), newVersion(o))
 	root.InitDefaultCompletionCmd()
 	for _, c := range root.Commands() {
 		if !c.Runnable() {

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -137,6 +138,12 @@ func TestProxies(t *testing.T) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 	live(t, "proxies", "-n", namespace).expect(t, 0, "MESH", "proxies/demo", "node-b", "refusing")
+	live(t, "version", "-n", namespace).expect(t, 0, "client:  test\nproxies: not reported (2), v1 (3)\n")
+	v := live(t, "version", "-n", namespace, "-o", "json").expect(t, 0)
+	var known versions
+	if err := json.Unmarshal([]byte(v.out), &known); err != nil || known.Client != "test" || !slices.Equal(known.Proxies, []proxyVersion{{"", 2}, {"v1", 3}}) {
+		t.Errorf("%v, %s", err, v)
+	}
 	live(t, "dtab", "delegate", "/svc/web", "-n", namespace, "--proxy", "d").expect(t, 1, "no proxy of the Mesh proxies/demo is ready to be asked: d is not ready: waiting")
 }
 

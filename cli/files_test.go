@@ -134,6 +134,11 @@ func TestNoCluster(t *testing.T) {
 	const hint = "\nhint: name a cluster with --kubeconfig, --context or --server, or one proxy with --admin; "
 	run(t, "", "proxies", "--server", nowhere).expect(t, 1, "connection refused", hint)
 	run(t, "", "proxies", "--kubeconfig", "/does/not/exist").expect(t, 1, "kubeconfig: ", "no such file", hint)
+	run(t, "", "version", "--server", nowhere).expect(t, 0, "client:  test\nproxies: not known: API server "+nowhere, "connection refused")
+	run(t, "", "version", "--server", nowhere, "-o", "json").expect(t, 0, `"client": "test"`, `"error": "API server `)
+	if r := run(t, "", "version", "--client"); r.code != 0 || r.out != "client:  test\n" {
+		t.Errorf("%s", r)
+	}
 	run(t, "", "dtab", "lint", "--server", nowhere).expect(t, 1, "connection refused", hint)
 	run(t, "", "dtab", "lint", "-f", sampleDtab, "--server", nowhere).expect(t, 1, "the files have no Mesh, and the live one cannot be had", hint)
 	run(t, "", "dtab", "delegate", "/svc/web", "--admin", "127.0.0.1:1").expect(t, 1, "connection refused")

@@ -108,6 +108,7 @@ func TestAskAProxy(t *testing.T) {
 	run(t, "", "dtab", "diff", "-f", more, "--admin", admin).expect(t, 0, "1 of 2 names", "/svc/api: 100% of its requests (1 so far)", "new: stopped (!)")
 	run(t, "", "dtab", "lint", "-f", more, "--admin", admin).expect(t, 0, "0 errors, 0 warnings")
 	run(t, "", "proxies", "--admin", admin).expect(t, 0, "default/live", "synced", "  v9.8 ")
+	run(t, "", "version", "--admin", admin).expect(t, 0, "client:  test\nproxies: v9.8 (1)\n")
 	run(t, "", "check", "--admin", admin).expect(t, 0, "ok    proxy 127.0.0.1:")
 }
 
