@@ -78,6 +78,19 @@ func TestLintFromFiles(t *testing.T) {
 		"  router: outgoing\n  dentries:\n  - {prefix: /svc/a, dst: /#/io.l5d.k8x/b}\n  - {prefix: /svc/b, dst: /svc/b}\n")
 	run(t, "", "dtab", "lint", "-f", sampleMesh, "-f", bad).expect(t, 1, "warning: router outgoing: fairlead/bad[0] no-namer: /svc/a=>/#/io.l5d.k8x/b",
 		"error: router outgoing: fairlead/bad[1] self-reference", "/svc/b -> /svc/b", "1 error, 1 warning")
+	own := file(t, "kind: Dtab\napiVersion: fairlead.dev/v1alpha1\nmetadata: {name: own, namespace: fairlead}\nspec:\n  meshRef: {name: demo}\n"+
+		"  router: outgoing\n  dentries:\n  - {prefix: /canary, dst: /#/io.l5d.k8s/default/http/web}\n")
+	for ignore, want := range map[string]string{
+		"": "0 errors, 1 warning\n", "unreachable:fairlead/other,shadowed": "0 errors, 1 warning\n", "unreachable:mesh": "0 errors, 1 warning\n",
+		"unreachable": "0 errors, 0 warnings, 1 ignored\n", "loop,unreachable:fairlead/own": "0 errors, 0 warnings, 1 ignored\n",
+	} {
+		args := []string{"dtab", "lint", "-f", sampleMesh, "-f", own, "--fail-on=warning", "--ignore", ignore}
+		if r := run(t, "", args...); !strings.HasSuffix(r.out, want) || (r.code == 0) != strings.Contains(want, "0 warnings") ||
+			strings.Contains(r.out, "unreachable") != (r.code == 1) {
+			t.Errorf("--ignore %s: %s", ignore, r)
+		}
+	}
+	run(t, "", "dtab", "lint", "--dtab", "/a => /b", "--ignore", "unreachible").expect(t, 1, "--ignore: expected one of loop, ", `found "unreachible"`)
 	run(t, "", "dtab", "lint", "--dtab", "/a => /#/x | ! | /#/y").expect(t, 0, "unreachable-branch")
 	run(t, "", "dtab", "lint", "--dtab", "/a => /#/x | ! | /#/y", "--fail-on", "warning").expect(t, 1)
 	run(t, "", "dtab", "lint", "--dtab", "/a => /b", "--fail-on", "none").expect(t, 1, "expected error or warning")

@@ -1,9 +1,12 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -21,19 +24,24 @@ type lintReport struct {
 
 func newLint(o *options) *cobra.Command {
 	failOn := string(lint.Error)
+	var ignored []string
 	c := &cobra.Command{
 		Use: "lint", Short: "Find rules that are hidden, unreachable, or lead nowhere or in a circle",
 		Long: "Reads the rules of a Mesh and its Dtabs, from the cluster or from files, and asks no namer: what it finds holds whatever\n" +
 			"exists. Files without a Mesh are taken in place of the live objects of the same name. Exit code 1 for errors.",
-		Example: "  fairlead dtab lint\n  fairlead dtab lint -f mesh.yaml -f dtabs.yaml --fail-on=warning",
+		Example: "  fairlead dtab lint\n  fairlead dtab lint -f mesh.yaml -f dtabs.yaml --fail-on=warning --ignore unreachable:prod/canary",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if failOn != string(lint.Error) && failOn != string(lint.Warning) {
 				return fmt.Errorf("--fail-on: expected error or warning, found %q", failOn)
 			}
+			ignore, err := ignoring(ignored)
+			if err != nil {
+				return err
+			}
 			ctx, cancel := o.context(c)
 			defer cancel()
-			reports, err := o.lint(ctx)
+			reports, err := o.lint(ctx, ignore)
 			if err != nil {
 				return err
 			}
@@ -49,18 +57,35 @@ func newLint(o *options) *cobra.Command {
 		},
 	}
 	o.addSources(c)
+	c.Flags().StringSliceVar(&ignored, "ignore", nil, "findings to count alone: CODE, or CODE:NAMESPACE/NAME for one Dtab, CODE:mesh for the Mesh's rules")
 	c.Flags().StringVar(&failOn, "fail-on", failOn, "the least severity for exit code 1: error or warning")
 	return c
 }
 
-func (o *options) lint(ctx context.Context) ([]lintReport, error) {
+// meshObject is how the rules of the Mesh itself are named.
+const meshObject = "mesh"
+
+// ignoring returns what --ignore says.
+func ignoring(list []string) (func(code, object string) bool, error) {
+	all := make(map[string]bool)
+	for _, entry := range list {
+		code, _, _ := strings.Cut(entry, ":")
+		if !slices.Contains(lint.Codes(), code) {
+			return nil, fmt.Errorf("--ignore: expected one of %s, found %q", strings.Join(lint.Codes(), ", "), code)
+		}
+		all[entry] = true
+	}
+	return func(code, object string) bool { return all[code] || all[code+":"+cmp.Or(object, meshObject)] }, nil
+}
+
+func (o *options) lint(ctx context.Context, ignore func(code, object string) bool) ([]lintReport, error) {
 	if o.rules != "" {
 		d, err := dtab.Parse(o.rules)
 		if err != nil {
 			return nil, at("--dtab", err)
 		}
 		// Nothing is known of namers, nor of what requests ask for.
-		return []lintReport{{"", lint.Check(lint.Input{Dtab: d, Namers: []lint.Namer{{Prefix: dtab.Path{"#"}}}})}}, nil
+		return []lintReport{{"", lint.Check(lint.Input{Dtab: d, Namers: []lint.Namer{{Prefix: dtab.Path{"#"}}}, Ignore: ignore})}}, nil
 	}
 	cfg, err := o.configuration(ctx)
 	if err != nil {
@@ -73,7 +98,7 @@ func (o *options) lint(ctx context.Context) ([]lintReport, error) {
 	var out []lintReport
 	for i := range cfg.Routers {
 		if r := &cfg.Routers[i]; o.router == "" || o.router == r.Name {
-			out = append(out, lintReport{r.Name, lint.Check(lint.Input{Dtab: r.Dtab, Entry: r.DstPrefix, Namers: namers})})
+			out = append(out, lintReport{r.Name, lint.Check(lint.Input{Dtab: r.Dtab, Entry: r.DstPrefix, Namers: namers, Ignore: ignore})})
 		}
 	}
 	if len(out) == 0 {
@@ -148,14 +173,11 @@ func fails(reports []lintReport, least lint.Severity) bool {
 
 func (o *options) printLint(reports []lintReport) error {
 	p := printer{out: o.Out}
-	counts := map[lint.Severity]int{}
+	counts, ignored := map[lint.Severity]int{}, 0
 	for _, r := range reports {
 		for _, f := range r.Findings {
 			counts[f.Severity]++
-			object := f.Object
-			if object == "" {
-				object = "mesh"
-			}
+			object := cmp.Or(f.Object, meshObject)
 			if r.Router != "" {
 				object = "router " + r.Router + ": " + object
 			}
@@ -163,6 +185,7 @@ func (o *options) printLint(reports []lintReport) error {
 			p.line("  why: %s", f.Why)
 			p.line("  do:  %s", f.Do)
 		}
+		ignored += r.Ignored
 		if r.More > 0 {
 			p.line("and %d more in router %s", r.More, r.Router)
 		}
@@ -170,7 +193,11 @@ func (o *options) printLint(reports []lintReport) error {
 			p.line("router %s: the rules are too many, or too entangled, to look at all of them", r.Router)
 		}
 	}
-	p.line("%s, %s", counted(counts[lint.Error], "error"), counted(counts[lint.Warning], "warning"))
+	sum := counted(counts[lint.Error], "error") + ", " + counted(counts[lint.Warning], "warning")
+	if ignored > 0 {
+		sum += fmt.Sprintf(", %d ignored", ignored)
+	}
+	p.line("%s", sum)
 	return p.err
 }
 

@@ -38,6 +38,11 @@ const (
 	ZeroWeights = "zero-weights"
 )
 
+// Codes returns all codes.
+func Codes() []string {
+	return []string{Loop, SelfReference, Shadowed, Unreachable, UnreachableBranch, NoNamer, ZeroWeights}
+}
+
 // Input is what is looked at.
 type Input struct {
 	// Dtab holds the rules in the order they apply, each with its Source.
@@ -46,6 +51,8 @@ type Input struct {
 	Entry dtab.Path
 	// Namers are those of the Mesh.
 	Namers []Namer
+	// Ignore reports whether a finding about a rule of that object is only to be counted; nil: none is.
+	Ignore func(code, object string) bool
 }
 
 // Namer is a namer at its whole prefix.
@@ -79,6 +86,8 @@ type Report struct {
 	// Findings in the order of the rules, at most MaxFindings. More counts those left out.
 	Findings []Finding `json:"findings"`
 	More     int       `json:"more,omitempty"`
+	// Ignored counts those that Input.Ignore left out.
+	Ignored int `json:"ignored,omitempty"`
 	// Incomplete says that the rules are too many, or too entangled, to look at all of them.
 	Incomplete bool `json:"incomplete,omitempty"`
 }
@@ -94,7 +103,7 @@ func Check(in Input) Report {
 	c.shadows()
 	c.reach()
 	slices.SortStableFunc(c.found, func(a, b placed) int { return cmp.Compare(a.at, b.at) })
-	out := Report{Findings: make([]Finding, len(c.found)), More: c.more, Incomplete: c.work > maxWork}
+	out := Report{Findings: make([]Finding, len(c.found)), More: c.more, Ignored: c.ignored, Incomplete: c.work > maxWork}
 	for i := range c.found {
 		out.Findings[i] = c.found[i].Finding
 	}
@@ -112,6 +121,8 @@ type checker struct {
 	index *index
 	found []placed
 	more  int
+	// ignored counts the findings that nobody wants to see.
+	ignored int
 	// known are the outcomes of paths, and work how much was done to find them.
 	known map[string]outcomes
 	work  int
@@ -121,11 +132,15 @@ type checker struct {
 }
 
 func (c *checker) report(at int, s Severity, code, why, do string, cycle ...string) {
+	d := &c.in.Dtab[at]
+	if c.in.Ignore != nil && c.in.Ignore(code, d.Source.Object) {
+		c.ignored++
+		return
+	}
 	if len(c.found) == MaxFindings {
 		c.more++
 		return
 	}
-	d := &c.in.Dtab[at]
 	c.found = append(c.found, placed{Finding{
 		Severity: s, Code: code, Object: d.Source.Object, Index: d.Source.Index, Text: d.String(), Why: why, Do: do, Cycle: cycle,
 	}, at})

@@ -52,7 +52,7 @@ func (c *checker) reach() {
 	for i, ok := range reached {
 		if !ok {
 			c.report(i, Warning, Unreachable, "nothing leads to names below "+c.in.Dtab[i].Prefix.String()+": requests ask for "+
-				c.in.Entry.String()+"/..., and no rule goes there", "correct the prefix; keep it only if requests bring rules of their own (l5d-dtab) that lead to it")
+				c.in.Entry.String()+"/..., and no rule goes there", "correct the prefix; keep it only if requests bring rules of their own (l5d-dtab) that lead to it (fairlead dtab lint --ignore unreachable)")
 		}
 	}
 }
