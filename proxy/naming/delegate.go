@@ -41,11 +41,7 @@ type RuleError struct {
 
 // Error implements error.
 func (e *RuleError) Error() string {
-	path := e.Path.String()
-	if len(path) > maxErrorPath {
-		path = path[:maxErrorPath] + "..."
-	}
-	return path + ": " + e.Err.Error()
+	return cut(e.Path.String(), maxErrorPath) + ": " + e.Err.Error()
 }
 
 // Unwrap returns the cause.
@@ -104,6 +100,7 @@ func (e *evaluation) run(p dtab.Path) outcome {
 	if over := e.exceeded(); over != nil {
 		return outcome{verdict: broken, err: &RuleError{p, over}}
 	}
+	e.told(out)
 	return out
 }
 
@@ -131,7 +128,7 @@ func (e *evaluation) exceeded() error {
 // enter counts a look-up, and returns the limit that it passes, or nil.
 func (e *evaluation) enter(depth int, from origin) error {
 	if depth >= dtab.MaxDepth {
-		return ErrMaxDepth
+		return &depthError{}
 	}
 	e.lookups++
 	if from.local {
@@ -229,7 +226,7 @@ func isUnset(t Tree) bool {
 func (e *evaluation) rewritten(t dtab.Tree, p dtab.Path, depth int, from origin) outcome {
 	switch t.Kind {
 	case dtab.Leaf:
-		return e.bind(t.Path, depth+1, from.by(t, p))
+		return e.bind(t.Path, depth+1, from.by(t, p)).through(turn{source: t.Source, path: p})
 	case dtab.Alt:
 		return alt(len(t.Branches), func(i int) outcome { return e.rewritten(t.Branches[i].Tree, p, depth, from) })
 	case dtab.Union:
@@ -260,7 +257,7 @@ func (e *evaluation) answered(t Tree, m *Mount, depth int, from origin) outcome 
 			from.then = slices.Concat(m.Transformers, from.then)
 			return e.transform(t.Bound, depth, from)
 		}
-		return e.bind(t.Path, depth+1, from)
+		return e.bind(t.Path, depth+1, from).through(turn{by: m.Prefix})
 	case dtab.Alt:
 		return alt(len(t.Branches), func(i int) outcome { return e.answered(t.Branches[i].Tree, m, depth, from) })
 	case dtab.Union:

@@ -86,6 +86,7 @@ func (x *explorer) explain(p dtab.Path) *Explanation {
 	} else {
 		root.mark(1)
 	}
+	x.told(out)
 	x.beyond = true
 	for len(x.later) > 0 && x.shown < MaxSteps {
 		s := x.later[0]
@@ -175,7 +176,7 @@ func (x *explorer) admit(s *Step, depth int, from origin) error {
 	case !x.beyond:
 		return x.enter(depth, from)
 	case depth >= dtab.MaxDepth:
-		return ErrMaxDepth
+		return &depthError{}
 	case s.detached:
 		return ErrMaxLookups
 	}
@@ -302,7 +303,7 @@ func (x *explorer) spread(s *Step, u branch, p dtab.Path, depth int, from origin
 func (x *explorer) rewritten(s *Step, b branch, p dtab.Path, depth int, from origin) outcome {
 	switch b.tree.Kind {
 	case dtab.Leaf:
-		return x.bind(s, b.tree.Path, depth+1, from.by(*b.tree, p))
+		return x.bind(s, b.tree.Path, depth+1, from.by(*b.tree, p)).through(turn{source: b.tree.Source, path: p})
 	case dtab.Alt:
 		return x.joined(s, appendFlat(nil, b.tree, b.dentry), p, depth, from)
 	case dtab.Union:
@@ -373,7 +374,7 @@ func (x *explorer) answered(s *Step, t *Tree, m *Mount, depth int, from origin) 
 			return x.transform(s, t.Bound, depth, from)
 		}
 		return x.delegated(s, func() *Step { return &Step{Path: t.Path.String()} }, func(c *Step) outcome {
-			return x.bind(c, t.Path, depth+1, from)
+			return x.bind(c, t.Path, depth+1, from).through(turn{by: m.Prefix})
 		})
 	case dtab.Alt:
 		return x.alternates(s, len(t.Branches), func(i int) (func() *Step, func(*Step) outcome) {
@@ -409,9 +410,9 @@ func (x *explorer) transform(s *Step, b *Bound, depth int, from origin) outcome 
 func (x *explorer) replace(s *Step, t *Transformer, depth int, from origin) outcome {
 	return x.transformed(s, t, t.Path.String(), func(c *Step) outcome {
 		if depth+1 >= dtab.MaxDepth {
-			return c.exception(&RuleError{t.Path, ErrMaxDepth})
+			return c.exception(&RuleError{t.Path, &depthError{}})
 		}
-		return x.lookup(c, t.Path, depth+1, from.instead(t))
+		return x.lookup(c, t.Path, depth+1, from.instead(t)).through(turn{by: t.Prefix})
 	})
 }
 

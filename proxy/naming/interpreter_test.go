@@ -181,6 +181,55 @@ func TestRuleErrorsShowAtOnceAndGoWithTheRules(t *testing.T) {
 	}
 }
 
+// A name that goes in a circle says which rules lead there, and no others; without a circle, the last of them.
+func TestDepthErrorNamesTheRules(t *testing.T) {
+	chain := func(n int, last string) string {
+		var b strings.Builder
+		for i := range n {
+			fmt.Fprintf(&b, "/%d => /%d;", i, i+1)
+		}
+		return fmt.Sprintf("%s/%d => %s; /svc => /0", b.String(), n, last)
+	}
+	const before = "max recursion level: 100 reached in namer lookup; "
+	for rules, want := range map[string]string{
+		"/svc => /svc/more":                                  "these lead in a circle: prod/a[0] /svc=>/svc/more",
+		"/x => /#/b; /b => /c; /c => /b; /svc => /b":         "these lead in a circle: prod/a[1] /b=>/c, prod/a[2] /c=>/b",
+		"/svc => /#/none | /a; /a => /#/none | /b; /b => /a": "these lead in a circle: prod/a[1] /a=>/#/none | /b, prod/a[2] /b=>/a",
+		"/h => /$/io.buoyant.http.domainToPathPfx/svc; /svc => /h": "these lead in a circle: prod/a[1] /svc=>/h, " +
+			"prod/a[0] /h=>/$/io.buoyant.http.domainToPathPfx/svc, /$",
+		chain(6, "/0"):  "these lead in a circle: prod/a[0] /0=>/1, prod/a[1] /1=>/2, prod/a[2] /2=>/3, prod/a[3] /3=>/4, prod/a[4] /4=>/5, and 2 more",
+		chain(120, "!"): "the last rules were: prod/a[94] /94=>/95, prod/a[95] /95=>/96, prod/a[96] /96=>/97, prod/a[97] /97=>/98, prod/a[98] /98=>/99",
+		"/svc => /svc/" + strings.Repeat("x", 500): "these lead in a circle: prod/a[0] /svc=>/svc/" + strings.Repeat("x", 107) + "...",
+	} {
+		in, _, mounts := interpreter(t, "")
+		d, err := dtab.Parse(rules)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range d {
+			d[i].Source = dtab.Source{Object: "prod/a", Index: i}
+		}
+		in.Set(dtab.Compile(d), mounts, time.Minute)
+		_, _, err = bindNow(t, in).Load()
+		if !errors.Is(err, naming.ErrMaxDepth) || !strings.HasSuffix(err.Error(), before+want) {
+			t.Errorf("%.80s: %v\nwant %s", rules, err, want)
+		}
+		if x := in.Explain(t.Context(), path(t, "/svc/web"), nil); x.Err == nil || x.Err.Error() != err.Error() {
+			t.Errorf("%.80s: explained as %v, served as %v", rules, x.Err, err)
+		}
+	}
+	in, _, _ := interpreter(t, "")
+	local, err := dtab.Parse("/a => /b; /svc => /svc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := in.Bind(path(t, "/svc/web"), local, ignore)
+	defer n.Close()
+	if _, _, err := n.Load(); err == nil || !strings.Contains(err.Error(), "circle: l5d-dtab[") || !strings.HasSuffix(err.Error(), " /svc=>/svc") {
+		t.Errorf("a circle of a request's own rules: %v", err)
+	}
+}
+
 func TestDepthCountsAsInLinkerd(t *testing.T) {
 	for rewrites, want := range map[int]string{98: "/#/a/web", 99: "/#/a/web", 100: "nothing"} {
 		var rules strings.Builder

@@ -87,9 +87,9 @@ func (e *evaluation) transform(b *Bound, depth int, from origin) outcome {
 // replace binds the path of a transformer by the namers. What is bound goes through those of from.then.
 func (e *evaluation) replace(t *Transformer, depth int, from origin) outcome {
 	if depth++; depth >= dtab.MaxDepth {
-		return outcome{verdict: broken, err: &RuleError{t.Path, ErrMaxDepth}}
+		return outcome{verdict: broken, err: &RuleError{t.Path, &depthError{}}}
 	}
-	return e.lookup(t.Path, depth, from.instead(t))
+	return e.lookup(t.Path, depth, from.instead(t)).through(turn{by: t.Prefix})
 }
 
 // instead returns the origin of a transformer's path. The path is the configuration's own, so it may be an address whoever asked.
