@@ -3,26 +3,16 @@ package cli
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
-	"k8s.io/client-go/tools/clientcmd"
-	"k8s.io/client-go/tools/clientcmd/api"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
-	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
-	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/test/testkit/apiserver"
 )
 
 // asCommand makes the test binary the command itself, so that it can be run as a process of any name.
@@ -40,50 +30,18 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asCommand) != "" {
 		os.Exit(Run(context.Background(), os.Args, "test", genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: os.Stderr}))
 	}
-	code, err := runWithServer(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	os.Exit(code)
-}
-
-func runWithServer(m *testing.M) (int, error) {
-	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
-		return 0, errors.New("KUBEBUILDER_ASSETS is not set: these tests need a kube-apiserver and an etcd.\n" +
-			"Make them with `hack/cluster/build envtest` (it prints the folder), or run `make test`.")
-	}
-	ctrl.SetLogger(zap.New(zap.WriteTo(io.Discard)))
-	env := &envtest.Environment{
-		CRDDirectoryPaths: []string{filepath.Join("..", "config", "crd", "bases")}, ErrorIfCRDPathMissing: true,
-		ControlPlaneStartTimeout: 2 * time.Minute,
-	}
-	config, err := env.Start()
-	if err != nil {
-		return 0, fmt.Errorf("start kube-apiserver and etcd: %w", err)
-	}
-	folder, err := os.MkdirTemp("", "fairlead-cli")
-	if err == nil {
+	os.Exit(apiserver.Run("..", nil, func(s *apiserver.Server) (int, error) {
+		folder, err := os.MkdirTemp("", "fairlead-cli")
+		if err != nil {
+			return 1, err
+		}
 		defer os.RemoveAll(folder)
-		scheme := runtime.NewScheme()
-		err = errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme))
-		apiServer.kubeconfig = filepath.Join(folder, "kubeconfig")
-		file := api.Config{
-			Clusters:       map[string]*api.Cluster{"test": {Server: config.Host, CertificateAuthorityData: config.CAData}},
-			AuthInfos:      map[string]*api.AuthInfo{"test": {ClientCertificateData: config.CertData, ClientKeyData: config.KeyData}},
-			Contexts:       map[string]*api.Context{"test": {Cluster: "test", AuthInfo: "test"}},
-			CurrentContext: "test",
+		apiServer = server{admin: s.Client, kubeconfig: filepath.Join(folder, "kubeconfig")}
+		if err := s.WriteKubeconfig(apiServer.kubeconfig, s.Admin()); err != nil {
+			return 1, err
 		}
-		err = errors.Join(err, clientcmd.WriteToFile(file, apiServer.kubeconfig))
-		if err == nil {
-			apiServer.admin, err = client.New(config, client.Options{Scheme: scheme})
-		}
-	}
-	code := 1
-	if err == nil {
-		code = m.Run()
-	}
-	return code, errors.Join(err, env.Stop())
+		return m.Run(), nil
+	}))
 }
 
 // result is what a command did.

@@ -73,12 +73,12 @@ func TestRefusedDtabKeepsItsLastGoodRules(t *testing.T) {
 	}
 
 	o.stop()
-	if err := api.admin.Delete(t.Context(), web); err != nil { // while nobody looks
+	if err := api.Client.Delete(t.Context(), web); err != nil { // while nobody looks
 		t.Fatal(err)
 	}
 	startOperator(t)
 	expectStored(t, mesh, []string{"/svc/third"}, []string{goodRule})
-	if err := api.admin.Delete(t.Context(), other); err != nil {
+	if err := api.Client.Delete(t.Context(), other); err != nil {
 		t.Fatal(err)
 	}
 	expectStored(t, mesh, []string{`"kind":"Mesh"`}, []string{"/svc/third"})
@@ -88,7 +88,7 @@ func expectEvent(t *testing.T, o client.Object, reason string) {
 	t.Helper()
 	eventually(t, "event "+reason, func() error {
 		var list eventsv1.EventList
-		if err := api.admin.List(t.Context(), &list, client.InNamespace(o.GetNamespace())); err != nil {
+		if err := api.Client.List(t.Context(), &list, client.InNamespace(o.GetNamespace())); err != nil {
 			return err
 		}
 		for _, e := range list.Items {
@@ -151,7 +151,7 @@ func TestDtabsThatBelongNowhere(t *testing.T) {
 	})
 	expectCondition(t, foreign, v1alpha1.ConditionAccepted, metav1.ConditionFalse, v1alpha1.ReasonPrefixNotAllowed)
 
-	if err := api.admin.Delete(t.Context(), mesh); err != nil {
+	if err := api.Client.Delete(t.Context(), mesh); err != nil {
 		t.Fatal(err)
 	}
 	expectCondition(t, orphan, v1alpha1.ConditionAccepted, metav1.ConditionFalse, v1alpha1.ReasonMeshNotFound)

@@ -47,7 +47,7 @@ func (f *fleet) addNode(name string) {
 	f.t.Helper()
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: f.mesh.Namespace + "-" + name}}
 	create(f.t, node)
-	f.t.Cleanup(func() { _ = api.admin.Delete(context.Background(), node) })
+	f.t.Cleanup(func() { _ = api.Client.Delete(context.Background(), node) })
 	f.nodeReady(name, corev1.ConditionTrue)
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{

@@ -38,14 +38,14 @@ func TestMeshGetsChildrenThatGoWithIt(t *testing.T) {
 	}
 	expectSubject(t, ns, true)
 
-	if err := api.admin.Delete(t.Context(), mesh); err != nil {
+	if err := api.Client.Delete(t.Context(), mesh); err != nil {
 		t.Fatal(err)
 	}
 	expectSubject(t, ns, false)
 	// No garbage collector runs here, as if it had not learned of the kind yet.
 	for _, child := range childrenOf(mesh) {
 		eventually(t, "the child goes with its Mesh", func() error {
-			err := api.admin.Get(t.Context(), client.ObjectKeyFromObject(child), child)
+			err := api.Client.Get(t.Context(), client.ObjectKeyFromObject(child), child)
 			if err == nil {
 				return fmt.Errorf("%T is there", child)
 			}
@@ -75,7 +75,7 @@ func TestOrphanedChildrenStay(t *testing.T) {
 	for _, child := range childrenOf(mesh) {
 		update(t, child, func() { child.SetOwnerReferences(nil) }) // as the garbage collector does
 	}
-	if err := api.admin.Delete(t.Context(), mesh); err != nil {
+	if err := api.Client.Delete(t.Context(), mesh); err != nil {
 		t.Fatal(err)
 	}
 	startOperator(t)
@@ -94,7 +94,7 @@ func expectSubject(t *testing.T, namespace string, want bool) {
 	t.Helper()
 	eventually(t, "subjects", func() error {
 		binding := &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: desired.ProxyClusterRole}}
-		if err := api.admin.Get(t.Context(), client.ObjectKeyFromObject(binding), binding); err != nil {
+		if err := api.Client.Get(t.Context(), client.ObjectKeyFromObject(binding), binding); err != nil {
 			return err
 		}
 		found := false
@@ -187,7 +187,7 @@ func TestPortConflict(t *testing.T) {
 	if !strings.Contains(c.Message, "4140") || !strings.Contains(c.Message, older.Namespace+"/a") {
 		t.Errorf("message names neither port nor owner: %s", c.Message)
 	}
-	if err := api.admin.Get(t.Context(), client.ObjectKeyFromObject(daemonSetOf(younger)), daemonSetOf(younger)); err == nil {
+	if err := api.Client.Get(t.Context(), client.ObjectKeyFromObject(daemonSetOf(younger)), daemonSetOf(younger)); err == nil {
 		t.Error("the younger Mesh got a DaemonSet")
 	}
 	apart := newMesh(t, older.Namespace, "c", v1alpha1.MeshSpec{Routers: []v1alpha1.Router{{
@@ -195,7 +195,7 @@ func TestPortConflict(t *testing.T) {
 	}}})
 	expectCondition(t, apart, v1alpha1.ConditionAccepted, metav1.ConditionTrue, v1alpha1.ReasonAccepted)
 
-	if err := api.admin.Delete(t.Context(), older); err != nil {
+	if err := api.Client.Delete(t.Context(), older); err != nil {
 		t.Fatal(err)
 	}
 	expectCondition(t, younger, v1alpha1.ConditionAccepted, metav1.ConditionTrue, v1alpha1.ReasonAccepted)
@@ -224,7 +224,7 @@ func TestForeignObjectsAreLeftAlone(t *testing.T) {
 	}
 	// Once they are out of the way, all is well.
 	for _, o := range []client.Object{cm, account} {
-		if err := api.admin.Delete(t.Context(), o); err != nil {
+		if err := api.Client.Delete(t.Context(), o); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -25,12 +25,12 @@ func tokenClient(t *testing.T, namespace, account string, pod *corev1.Pod) clien
 		request.Spec.BoundObjectRef = &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Pod", Name: pod.Name, UID: pod.UID}
 	}
 	sa := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: account}}
-	if err := api.admin.SubResource("token").Create(t.Context(), sa, request); err != nil {
+	if err := api.Client.SubResource("token").Create(t.Context(), sa, request); err != nil {
 		t.Fatal(err)
 	}
-	config := rest.AnonymousClientConfig(api.config)
+	config := rest.AnonymousClientConfig(api.Config)
 	config.BearerToken = request.Status.Token
-	c, err := client.New(config, client.Options{Scheme: api.scheme})
+	c, err := client.New(config, client.Options{Scheme: api.Scheme})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -123,7 +123,7 @@ func TestColumns(t *testing.T) {
 // expectRow waits for the first row that kubectl get -o wide would print of a resource.
 func expectRow(t *testing.T, namespace, resource string, want map[string]string) {
 	t.Helper()
-	config := rest.CopyConfig(api.config)
+	config := rest.CopyConfig(api.Config)
 	config.APIPath, config.GroupVersion, config.NegotiatedSerializer = "/apis", &v1alpha1.GroupVersion, scheme.Codecs.WithoutConversion()
 	rc, err := rest.RESTClientFor(config)
 	if err != nil {
@@ -228,7 +228,7 @@ func TestSchemaRefuses(t *testing.T) {
 		}}, "4096"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			err := api.admin.Create(t.Context(), c.object)
+			err := api.Client.Create(t.Context(), c.object)
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %v, want an error with %q", err, c.want)
 			}
@@ -239,7 +239,7 @@ func TestSchemaRefuses(t *testing.T) {
 	}}
 	create(t, report)
 	report.Spec.NodeName = "b"
-	if err := api.admin.Update(t.Context(), report); err == nil || !strings.Contains(err.Error(), "immutable") {
+	if err := api.Client.Update(t.Context(), report); err == nil || !strings.Contains(err.Error(), "immutable") {
 		t.Errorf("a report moved to another node: %v", err)
 	}
 }

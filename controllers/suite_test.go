@@ -18,19 +18,17 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/yaml"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	ctrlconfig "sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
-	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/controllers/desired"
+	"github.com/fairlead/fairlead/test/testkit/apiserver"
 )
 
 const (
@@ -40,57 +38,23 @@ const (
 	patience = 20 * time.Second
 )
 
-// server is the API server of this package's tests. It is set by TestMain and only read after.
-type server struct {
-	config *rest.Config
-	scheme *runtime.Scheme
-	// admin may do everything.
-	admin client.Client
-}
-
-var api server //nolint:gochecknoglobals // TestMain has no other way to hand it over
+// api is the API server of this package's tests. It is set by TestMain and only read after.
+var api *apiserver.Server //nolint:gochecknoglobals // TestMain has no other way to hand it over
 
 func TestMain(m *testing.M) {
-	code, err := runWithServer(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	os.Exit(code)
-}
-
-func runWithServer(m *testing.M) (int, error) {
-	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
-		return 0, errors.New("KUBEBUILDER_ASSETS is not set: these tests need a kube-apiserver and an etcd.\n" +
-			"Make them with `hack/cluster/build envtest` (it prints the folder), or run `make test`.")
-	}
-	ctrl.SetLogger(zap.New(zap.WriteTo(io.Discard)))
-	env := &envtest.Environment{
-		CRDDirectoryPaths:        []string{filepath.Join(configRoot, "crd", "bases")},
-		ErrorIfCRDPathMissing:    true,
-		ControlPlaneStartTimeout: 2 * time.Minute,
-	}
 	// Owner references are checked for rights, as on the strictest clusters.
-	env.ControlPlane.GetAPIServer().Configure().Append("enable-admission-plugins", "OwnerReferencesPermissionEnforcement")
-	config, err := env.Start()
-	if err != nil {
-		return 0, fmt.Errorf("start kube-apiserver and etcd: %w", err)
+	strict := func(s *envtest.APIServer) {
+		s.Configure().Append("enable-admission-plugins", "OwnerReferencesPermissionEnforcement")
 	}
-	config.QPS, config.Burst = 1000, 1000
-	scheme := runtime.NewScheme()
-	err = errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme))
-	if err == nil {
-		api = server{config: config, scheme: scheme}
-		api.admin, err = client.New(config, client.Options{Scheme: scheme})
-	}
-	for _, folder := range []string{"default/namespaces.yaml", "rbac", "proxy", "policy"} {
-		err = errors.Join(err, install(context.Background(), filepath.Join(configRoot, folder)))
-	}
-	code := 1
-	if err == nil {
-		code = m.Run()
-	}
-	return code, errors.Join(err, env.Stop())
+	os.Exit(apiserver.Run("..", strict, func(s *apiserver.Server) (int, error) {
+		api = s
+		for _, folder := range []string{"default/namespaces.yaml", "rbac", "proxy", "policy"} {
+			if err := install(context.Background(), filepath.Join(configRoot, folder)); err != nil {
+				return 1, err
+			}
+		}
+		return m.Run(), nil
+	}))
 }
 
 // install creates the objects of the manifests below a path.
@@ -111,7 +75,7 @@ func install(ctx context.Context, root string) error {
 			} else if err != nil {
 				return fmt.Errorf("%s: %w", path, err)
 			}
-			if err := api.admin.Create(ctx, &o); err != nil {
+			if err := api.Client.Create(ctx, &o); err != nil {
 				return fmt.Errorf("%s: %w", path, err)
 			}
 		}
@@ -152,7 +116,7 @@ func (c counting) RoundTrip(r *http.Request) (*http.Response, error) {
 func startOperator(t *testing.T) *operator {
 	t.Helper()
 	o := &operator{}
-	config := rest.CopyConfig(api.config)
+	config := rest.CopyConfig(api.Config)
 	config.Impersonate = rest.ImpersonationConfig{
 		UserName: "system:serviceaccount:fairlead-system:fairlead-operator",
 		Groups:   []string{"system:serviceaccounts", "system:serviceaccounts:fairlead-system", "system:authenticated"},
@@ -160,7 +124,7 @@ func startOperator(t *testing.T) *operator {
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return counting{next: next, o: o} })
 	yes := true
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
-		Scheme: api.scheme, Cache: CacheOptions(), Metrics: metricsserver.Options{BindAddress: "0"},
+		Scheme: api.Scheme, Cache: CacheOptions(), Metrics: metricsserver.Options{BindAddress: "0"},
 		Controller: ctrlconfig.Controller{SkipNameValidation: &yes},
 	})
 	if err != nil {
@@ -211,7 +175,7 @@ func newNamespace(t *testing.T) string {
 
 func create(t *testing.T, o client.Object) {
 	t.Helper()
-	if err := api.admin.Create(t.Context(), o); err != nil {
+	if err := api.Client.Create(t.Context(), o); err != nil {
 		t.Fatalf("create %T %s: %v", o, o.GetName(), err)
 	}
 }
@@ -221,7 +185,7 @@ func update(t *testing.T, o client.Object, change func()) {
 	get(t, o)
 	before := o.DeepCopyObject().(client.Object)
 	change()
-	if err := api.admin.Patch(t.Context(), o, client.MergeFrom(before)); err != nil {
+	if err := api.Client.Patch(t.Context(), o, client.MergeFrom(before)); err != nil {
 		t.Fatalf("patch %T %s: %v", o, o.GetName(), err)
 	}
 }
@@ -230,14 +194,14 @@ func updateStatus(t *testing.T, o client.Object, change func()) {
 	t.Helper()
 	get(t, o)
 	change()
-	if err := api.admin.Status().Update(t.Context(), o); err != nil {
+	if err := api.Client.Status().Update(t.Context(), o); err != nil {
 		t.Fatalf("update status of %T %s: %v", o, o.GetName(), err)
 	}
 }
 
 func get(t *testing.T, o client.Object) {
 	t.Helper()
-	if err := api.admin.Get(t.Context(), client.ObjectKeyFromObject(o), o); err != nil {
+	if err := api.Client.Get(t.Context(), client.ObjectKeyFromObject(o), o); err != nil {
 		t.Fatalf("get %T %s: %v", o, o.GetName(), err)
 	}
 }
@@ -248,7 +212,7 @@ func newMesh(t *testing.T, namespace, name string, spec v1alpha1.MeshSpec) *v1al
 	mesh := &v1alpha1.Mesh{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Spec: spec}
 	create(t, mesh)
 	t.Cleanup(func() {
-		if err := client.IgnoreNotFound(api.admin.Delete(context.Background(), mesh)); err != nil {
+		if err := client.IgnoreNotFound(api.Client.Delete(context.Background(), mesh)); err != nil {
 			t.Error(err)
 		}
 	})
@@ -270,7 +234,7 @@ func expectCondition(t *testing.T, o client.Object, kind string, status metav1.C
 	t.Helper()
 	var found metav1.Condition
 	eventually(t, fmt.Sprintf("%s of %T %s", kind, o, o.GetName()), func() error {
-		if err := api.admin.Get(t.Context(), client.ObjectKeyFromObject(o), o); err != nil {
+		if err := api.Client.Get(t.Context(), client.ObjectKeyFromObject(o), o); err != nil {
 			return err
 		}
 		list := conditionsOf(o)
@@ -302,7 +266,7 @@ func storedDocuments(t *testing.T, mesh *v1alpha1.Mesh) (string, error) {
 	t.Helper()
 	var cm corev1.ConfigMap
 	key := client.ObjectKey{Namespace: mesh.Namespace, Name: v1alpha1.ConfigMapName(mesh.Name)}
-	if err := api.admin.Get(t.Context(), key, &cm); err != nil {
+	if err := api.Client.Get(t.Context(), key, &cm); err != nil {
 		return "", err
 	}
 	data, err := desired.Documents(cm.Data, cm.BinaryData)

@@ -39,7 +39,7 @@ func newDtab(t *testing.T, ns, name, dst string) *v1alpha1.Dtab {
 
 func options(m *v1alpha1.Mesh) ClusterOptions {
 	return ClusterOptions{
-		REST: api.cfg, Namespace: m.Namespace, Mesh: m.Name, MeshUID: string(m.UID), Log: logr.Discard(), Version: "test",
+		REST: api.Config, Namespace: m.Namespace, Mesh: m.Name, MeshUID: string(m.UID), Log: logr.Discard(), Version: "test",
 		Pod: Pod{Name: "demo-proxy-x", Namespace: m.Namespace, UID: "pod-uid", Node: "node-a"},
 	}
 }
@@ -98,7 +98,7 @@ func awaitReport(t *testing.T, ns string, ok func(*v1alpha1.MeshProxy) error) *v
 	t.Helper()
 	var mp v1alpha1.MeshProxy
 	eventually(t, "the MeshProxy", 30*time.Second, func() error {
-		if err := api.client.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: "demo-proxy-x"}, &mp); err != nil {
+		if err := api.Client.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: "demo-proxy-x"}, &mp); err != nil {
 			return err
 		}
 		return ok(&mp)
@@ -230,7 +230,7 @@ func TestLastGoodGenerationIsServed(t *testing.T) {
 		writeConfigMap(t, o.ConfigDir, &old)
 		stored := &corev1.ConfigMap{Data: map[string]string{v1alpha1.ConfigKey: string(encoded(t, good))}}
 		stored.Namespace, stored.Name = ns, v1alpha1.ConfigMapName(m.Name)
-		if err := api.client.Create(t.Context(), stored); err != nil {
+		if err := api.Client.Create(t.Context(), stored); err != nil {
 			t.Fatal(err)
 		}
 		again := start(t, o)

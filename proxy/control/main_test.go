@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/url"
 	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -17,62 +16,28 @@ import (
 	"go.uber.org/goleak"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
-	"sigs.k8s.io/controller-runtime/pkg/log"
 
-	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/proxy/config"
 	"github.com/fairlead/fairlead/proxy/naming/k8s"
 	"github.com/fairlead/fairlead/proxy/telemetry"
+	"github.com/fairlead/fairlead/test/testkit/apiserver"
 )
 
 // api is the API server that all tests of the package share; each test has a namespace of its own.
-var api struct {
-	cfg    *rest.Config
-	client client.Client
-}
+var api *apiserver.Server
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
-
-func run(m *testing.M) int {
-	log.SetLogger(logr.Discard())
-	env := &envtest.Environment{
-		CRDDirectoryPaths: []string{filepath.Join("..", "..", "config", "crd", "bases")}, ErrorIfCRDPathMissing: true,
-		ControlPlaneStartTimeout: time.Minute, ControlPlaneStopTimeout: time.Minute,
-	}
-	cfg, err := env.Start()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "API server:", err, "(KUBEBUILDER_ASSETS names the folder with kube-apiserver and etcd)")
-		return 1
-	}
-	scheme := runtime.NewScheme()
-	if err := v1alpha1.AddToScheme(scheme); err != nil {
-		panic(err)
-	}
-	if err := clientgoscheme.AddToScheme(scheme); err != nil {
-		panic(err)
-	}
-	cfg.QPS = -1
-	api.cfg = cfg
-	if api.client, err = client.New(cfg, client.Options{Scheme: scheme}); err != nil {
-		panic(err)
-	}
-	code := m.Run()
-	if err := env.Stop(); err != nil {
-		fmt.Fprintln(os.Stderr, "API server:", err)
+func TestMain(m *testing.M) {
+	code := apiserver.Run("../..", nil, func(s *apiserver.Server) (int, error) {
+		api = s
+		return m.Run(), nil
+	})
+	if err := goleak.Find(); code == 0 && err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		code = 1
 	}
-	if code == 0 {
-		if err := goleak.Find(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			code = 1
-		}
-	}
-	return code
+	os.Exit(code)
 }
 
 // namespace makes a namespace for one test.
@@ -85,21 +50,21 @@ func namespace(t *testing.T) string {
 
 func create(t *testing.T, o client.Object) {
 	t.Helper()
-	if err := api.client.Create(t.Context(), o); err != nil {
+	if err := api.Client.Create(t.Context(), o); err != nil {
 		t.Fatal(err)
 	}
 }
 
 func update(t *testing.T, o client.Object) {
 	t.Helper()
-	if err := api.client.Update(t.Context(), o); err != nil {
+	if err := api.Client.Update(t.Context(), o); err != nil {
 		t.Fatal(err)
 	}
 }
 
 func remove(t *testing.T, o client.Object) {
 	t.Helper()
-	if err := api.client.Delete(t.Context(), o); err != nil {
+	if err := api.Client.Delete(t.Context(), o); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -117,17 +82,17 @@ type wire struct {
 // newWire returns a relay and the way through it.
 func newWire(t *testing.T) (*wire, *rest.Config) {
 	t.Helper()
-	target, err := url.Parse(api.cfg.Host)
+	target, err := url.Parse(api.Config.Host)
 	if err != nil {
 		t.Fatal(err)
 	}
 	w := &wire{upstream: target.Host, addr: "127.0.0.1:0", conns: map[net.Conn]bool{}}
 	if target.Host == "" {
-		w.upstream = api.cfg.Host
+		w.upstream = api.Config.Host
 	}
 	w.mend(t)
 	t.Cleanup(func() { w.cut(); w.wg.Wait() })
-	cfg := rest.CopyConfig(api.cfg)
+	cfg := rest.CopyConfig(api.Config)
 	cfg.Host = "https://" + w.addr
 	return w, cfg
 }

@@ -65,13 +65,13 @@ func TestLabelsAndLoadBalancers(t *testing.T) {
 	external := p.store.Namer(dtab.Path{"#", "ext"}).External(r)
 	awaitName("neg", external, ns, "http", "web")
 	var svc corev1.Service
-	if err := api.client.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: "web"}, &svc); err != nil {
+	if err := api.Client.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: "web"}, &svc); err != nil {
 		t.Fatal(err)
 	}
 	svc.Spec.Type = corev1.ServiceTypeLoadBalancer
 	update(t, &svc)
 	svc.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: "203.0.113.1"}, {Hostname: "lb.example.com"}}
-	if err := api.client.Status().Update(t.Context(), &svc); err != nil {
+	if err := api.Client.Status().Update(t.Context(), &svc); err != nil {
 		t.Fatal(err)
 	}
 	live := external.Lookup(dtab.Path{ns, "http", "web"}) // so that the host stays resolved

@@ -8,24 +8,18 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
-	"github.com/go-logr/logr"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
-	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/test/testkit/apiserver"
 )
 
 const (
@@ -36,7 +30,7 @@ const (
 
 // cluster is an API server with a Mesh; what an operator and nodes would make of it is made by the test.
 type cluster struct {
-	config *rest.Config
+	server *apiserver.Server
 	admin  client.Client
 	mesh   *v1alpha1.Mesh
 }
@@ -46,33 +40,19 @@ func newCluster(t *testing.T, address string) *cluster {
 	for _, name := range []string{"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"} {
 		t.Setenv(name, "") // nothing may stand between the parts
 	}
-	ctrl.SetLogger(logr.Discard())
-	env := &envtest.Environment{
-		CRDDirectoryPaths: []string{"../../config/crd/bases"}, ErrorIfCRDPathMissing: true, ControlPlaneStartTimeout: 2 * time.Minute,
-	}
-	server := env.ControlPlane.GetAPIServer()
-	server.SecureServing.Address, server.SecureServing.Port = address, "6443"
-	server.Configure().Set("service-cluster-ip-range", "10.96.0.0/16").Set("advertise-address", address)
-	config, err := env.Start()
+	s, err := apiserver.Start("../..", func(server *envtest.APIServer) {
+		server.SecureServing.Address, server.SecureServing.Port = address, "6443"
+		server.Configure().Set("service-cluster-ip-range", "10.96.0.0/16").Set("advertise-address", address)
+	})
 	if err != nil {
-		t.Fatalf("API server (hack/cluster/build envtest prints the folder for KUBEBUILDER_ASSETS): %v", err)
+		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := env.Stop(); err != nil {
+		if err := s.Stop(); err != nil {
 			t.Error(err)
 		}
 	})
-	config.QPS, config.Burst = -1, -1
-	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme} {
-		if err := add(scheme); err != nil {
-			t.Fatal(err)
-		}
-	}
-	c := &cluster{config: config}
-	if c.admin, err = client.New(config, client.Options{Scheme: scheme}); err != nil {
-		t.Fatal(err)
-	}
+	c := &cluster{server: s, admin: s.Client}
 	c.mesh = &v1alpha1.Mesh{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: meshName}}
 	c.create(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}},
 		&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: account}},
@@ -121,12 +101,7 @@ func (c *cluster) pod(t *testing.T, name string, n node, kubeconfig string) (env
 
 func (c *cluster) writeKubeconfig(t *testing.T, file string, user *clientcmdapi.AuthInfo) {
 	t.Helper()
-	k := clientcmdapi.NewConfig()
-	k.Clusters["c"] = &clientcmdapi.Cluster{Server: c.config.Host, CertificateAuthorityData: c.config.CAData}
-	k.AuthInfos["u"] = user
-	k.Contexts["x"] = &clientcmdapi.Context{Cluster: "c", AuthInfo: "u"}
-	k.CurrentContext = "x"
-	if err := clientcmd.WriteToFile(*k, file); err != nil {
+	if err := c.server.WriteKubeconfig(file, user); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -134,7 +109,7 @@ func (c *cluster) writeKubeconfig(t *testing.T, file string, user *clientcmdapi.
 // adminKubeconfig is for the operator.
 func (c *cluster) adminKubeconfig(t *testing.T) string {
 	file := filepath.Join(t.TempDir(), "kubeconfig")
-	c.writeKubeconfig(t, file, &clientcmdapi.AuthInfo{ClientCertificateData: c.config.CertData, ClientKeyData: c.config.KeyData})
+	c.writeKubeconfig(t, file, c.server.Admin())
 	return file
 }
 

@@ -47,27 +47,27 @@ func (w *writer) step(ctx context.Context) error {
 	switch {
 	case !exists:
 		w.services[svc] = map[string]*discoveryv1.EndpointSlice{}
-		return api.client.Create(ctx, service(w.ns, svc))
+		return api.Client.Create(ctx, service(w.ns, svc))
 	case w.r.IntN(12) == 0:
 		delete(w.services, svc)
-		err := api.client.Delete(ctx, service(w.ns, svc))
+		err := api.Client.Delete(ctx, service(w.ns, svc))
 		for _, es := range have {
 			if err == nil {
-				err = api.client.Delete(ctx, es)
+				err = api.Client.Delete(ctx, es)
 			}
 		}
 		return err
 	case w.r.IntN(15) == 0:
 		changed := service(w.ns, svc)
 		changed.Spec.Ports[0].Port = 80 + w.r.Int32N(10)
-		return api.client.Update(ctx, changed)
+		return api.Client.Update(ctx, changed)
 	case have[id] == nil:
 		have[id] = w.fill(slice(w.ns, svc, id))
-		return api.client.Create(ctx, have[id])
+		return api.Client.Create(ctx, have[id])
 	case w.r.IntN(8) == 0:
 		es := have[id]
 		delete(have, id)
-		return api.client.Delete(ctx, es)
+		return api.Client.Delete(ctx, es)
 	}
 	es := have[id]
 	for other, to := range have {
@@ -76,7 +76,7 @@ func (w *writer) step(ctx context.Context) error {
 		}
 	}
 	es.ResourceVersion = ""
-	return api.client.Update(ctx, w.fill(es))
+	return api.Client.Update(ctx, w.fill(es))
 }
 
 // move hands an endpoint over, and for a moment it is in both slices.
@@ -90,10 +90,10 @@ func (w *writer) move(ctx context.Context, from, to *discoveryv1.EndpointSlice) 
 	to.Endpoints = append(to.Endpoints, e)
 	from.Endpoints = from.Endpoints[1:]
 	from.ResourceVersion, to.ResourceVersion = "", ""
-	if err := api.client.Update(ctx, to); err != nil {
+	if err := api.Client.Update(ctx, to); err != nil {
 		return err
 	}
-	return api.client.Update(ctx, from)
+	return api.Client.Update(ctx, from)
 }
 
 // fill makes new endpoints, with conditions of every legal kind.
@@ -144,7 +144,7 @@ func pause(ctx context.Context, d time.Duration) {
 
 // TestChurn makes random events on the real API server while the way to it breaks at random. In the end there is no difference.
 func TestChurn(t *testing.T) {
-	ns, i := namespace(t), newInjector(t, api.cfg)
+	ns, i := namespace(t), newInjector(t, api.Config)
 	store, tree := start(t, ns, i.config(), k8s.Options{Silence: time.Second})
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()

@@ -62,7 +62,7 @@ func runProxy(t *testing.T, ns string, i *injector) (router, admin string) {
 			Dtab: []v1alpha1.Dentry{{Prefix: "/svc", Dst: "/#/io.l5d.k8s/" + ns + "/http"}},
 		}},
 	}}
-	if err := api.client.Create(t.Context(), mesh); err != nil {
+	if err := api.Client.Create(t.Context(), mesh); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -105,7 +105,7 @@ func ask(t *testing.T, c *http.Client, url, host string) (int, string) {
 // TestOneWatchPerKind counts the watches of a whole proxy while a thousand names are in use.
 func TestOneWatchPerKind(t *testing.T) {
 	const names, existing = 1000, 200 // a name that does not exist is in use as well: it may come to be
-	ns, i := namespace(t), newInjector(t, api.cfg)
+	ns, i := namespace(t), newInjector(t, api.Config)
 	router, admin := runProxy(t, ns, i)
 	var making sync.WaitGroup
 	var next atomic.Int64
@@ -115,7 +115,7 @@ func TestOneWatchPerKind(t *testing.T) {
 				name := fmt.Sprintf("name-%d", n)
 				// A port and no endpoint: the name is bound, and requests for it fail at once.
 				for _, err := range []error{
-					api.client.Create(t.Context(), service(ns, name)), api.client.Create(t.Context(), slice(ns, name, name)),
+					api.Client.Create(t.Context(), service(ns, name)), api.Client.Create(t.Context(), slice(ns, name, name)),
 				} {
 					if err != nil {
 						t.Error(err)

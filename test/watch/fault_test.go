@@ -29,7 +29,7 @@ func prepare(t *testing.T) edits {
 	t.Helper()
 	e := edits{namespace(t)}
 	for _, name := range []string{"gone", "changed"} {
-		e.do(t, func(o client.Object) error { return api.client.Create(t.Context(), o) },
+		e.do(t, func(o client.Object) error { return api.Client.Create(t.Context(), o) },
 			service(e.ns, name), slice(e.ns, name, name+"-1", "10.0.0.1", "10.0.0.2"))
 	}
 	return e
@@ -46,15 +46,15 @@ func (e edits) do(t *testing.T, verb func(client.Object) error, objects ...clien
 
 func (e edits) make(t *testing.T) {
 	t.Helper()
-	e.do(t, func(o client.Object) error { return api.client.Create(t.Context(), o) },
+	e.do(t, func(o client.Object) error { return api.Client.Create(t.Context(), o) },
 		service(e.ns, "new"), slice(e.ns, "new", "new-1", "10.0.1.1"))
-	e.do(t, func(o client.Object) error { return api.client.Delete(t.Context(), o) },
+	e.do(t, func(o client.Object) error { return api.Client.Delete(t.Context(), o) },
 		service(e.ns, "gone"), slice(e.ns, "gone", "gone-1"))
 	changed := slice(e.ns, "changed", "changed-1", "10.0.0.2", "10.0.0.3")
 	changed.Endpoints[0].Conditions.Ready = ptr(false)
 	other := service(e.ns, "changed")
 	other.Spec.Ports[0].Port = 81
-	e.do(t, func(o client.Object) error { return api.client.Update(t.Context(), o) }, changed, other)
+	e.do(t, func(o client.Object) error { return api.Client.Update(t.Context(), o) }, changed, other)
 }
 
 // fault breaks the way to the API server, and returns what mends it; nil if nothing is to be mended.
@@ -94,7 +94,7 @@ func TestHealsAfter(t *testing.T) {
 	for _, f := range faults() {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
-			e, i := prepare(t), newInjector(t, api.cfg)
+			e, i := prepare(t), newInjector(t, api.Config)
 			store, _ := start(t, e.ns, i.config(), k8s.Options{})
 			i.watched(t)
 			before := held(store, e.ns)
@@ -144,7 +144,7 @@ func (i *injector) never2(t *testing.T) {
 func TestHealsAfterLostPackets(t *testing.T) {
 	t.Setenv("HTTP2_READ_IDLE_TIMEOUT_SECONDS", "1")
 	t.Setenv("HTTP2_PING_TIMEOUT_SECONDS", "1")
-	e, i := prepare(t), newInjector(t, api.cfg)
+	e, i := prepare(t), newInjector(t, api.Config)
 	store, _ := start(t, e.ns, i.config(), k8s.Options{})
 	i.watched(t)
 	i.lose()
@@ -163,7 +163,7 @@ func TestHealsAfterLostPackets(t *testing.T) {
 
 // A connection that lives and says nothing is given up after Options.Silence, which is 150 s and here a second.
 func TestHealsAfterSilence(t *testing.T) {
-	e, i := prepare(t), newInjector(t, api.cfg)
+	e, i := prepare(t), newInjector(t, api.Config)
 	store, tree := start(t, e.ns, i.config(), k8s.Options{Silence: time.Second})
 	i.watched(t)
 	i.hush()
@@ -186,10 +186,10 @@ func TestHealsAfterSilence(t *testing.T) {
 }
 
 func TestHealsAfterARestart(t *testing.T) {
-	e, i := prepare(t), newInjector(t, api.cfg)
+	e, i := prepare(t), newInjector(t, api.Config)
 	through, _ := start(t, e.ns, i.config(), k8s.Options{})
-	direct, _ := start(t, e.ns, rest.CopyConfig(api.cfg), k8s.Options{})
-	server := api.env.ControlPlane.GetAPIServer()
+	direct, _ := start(t, e.ns, rest.CopyConfig(api.Config), k8s.Options{})
+	server := api.Env.ControlPlane.GetAPIServer()
 	i.watched(t)
 	kill(t, "kube-apiserver")
 	if err := server.Stop(); err != nil {
@@ -206,7 +206,7 @@ func TestHealsAfterARestart(t *testing.T) {
 	t.Logf("direct: equal after %v", await(t, direct, e.ns, healed).Round(time.Millisecond))
 	eventually(t, "the address set through the injector", healed, began, func() string { return difference(truth(t, e.ns), held(through, e.ns)) })
 	after := slice(e.ns, "changed", "changed-2", "10.0.9.9")
-	e.do(t, func(o client.Object) error { return api.client.Create(t.Context(), o) }, after)
+	e.do(t, func(o client.Object) error { return api.Client.Create(t.Context(), o) }, after)
 	began = time.Now()
 	await(t, direct, e.ns, healed)
 	await(t, through, e.ns, healed)

@@ -14,67 +14,34 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
-	"sigs.k8s.io/controller-runtime/pkg/log"
 
-	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/proxy/naming/k8s"
 	"github.com/fairlead/fairlead/proxy/telemetry"
+	"github.com/fairlead/fairlead/test/testkit/apiserver"
 )
 
 // api is the API server that all tests share, one after the other; each has a namespace of its own.
-var api struct {
-	env    *envtest.Environment
-	cfg    *rest.Config
-	client client.Client
-}
+var api *apiserver.Server
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
-
-func run(m *testing.M) int {
-	log.SetLogger(logr.Discard())
+func TestMain(m *testing.M) {
 	certs, err := os.MkdirTemp("", "apiserver")
 	if err != nil {
 		panic(err)
 	}
-	defer os.RemoveAll(certs) //nolint:errcheck // a temporary folder
-	env := &envtest.Environment{
-		CRDDirectoryPaths: []string{"../../config/crd/bases"}, ErrorIfCRDPathMissing: true,
-		ControlPlaneStartTimeout: time.Minute, ControlPlaneStopTimeout: time.Minute,
-	}
-	env.ControlPlane.GetAPIServer().CertDir = certs // kept over a restart, and so are the port and the users
-	cfg, err := env.Start()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "API server:", err, "(KUBEBUILDER_ASSETS names the folder with kube-apiserver and etcd)")
-		return 1
-	}
-	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme} {
-		if err := add(scheme); err != nil {
-			panic(err)
-		}
-	}
-	cfg.QPS = -1
-	api.env, api.cfg = env, cfg
-	if api.client, err = client.New(cfg, client.Options{Scheme: scheme}); err != nil {
-		panic(err)
-	}
-	code := m.Run()
-	if err := env.Stop(); err != nil {
-		fmt.Fprintln(os.Stderr, "API server:", err)
+	keep := func(s *envtest.APIServer) { s.CertDir = certs } // over a restart, and so are the port and the users
+	code := apiserver.Run("../..", keep, func(s *apiserver.Server) (int, error) {
+		api = s
+		return m.Run(), nil
+	})
+	_ = os.RemoveAll(certs) // a temporary folder
+	if err := goleak.Find(); code == 0 && err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		code = 1
 	}
-	if code == 0 {
-		if err := goleak.Find(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			code = 1
-		}
-	}
-	return code
+	os.Exit(code)
 }
 
 func ptr[T any](v T) *T { return &v }
@@ -83,7 +50,7 @@ func ptr[T any](v T) *T { return &v }
 func namespace(t *testing.T) string {
 	t.Helper()
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "w-"}}
-	if err := api.client.Create(t.Context(), ns); err != nil {
+	if err := api.Client.Create(t.Context(), ns); err != nil {
 		t.Fatal(err)
 	}
 	return ns.Name
@@ -132,10 +99,10 @@ func truth(t *testing.T, ns string) []string {
 	t.Helper()
 	var services corev1.ServiceList
 	var endpoints discoveryv1.EndpointSliceList
-	if err := api.client.List(t.Context(), &services, client.InNamespace(ns)); err != nil {
+	if err := api.Client.List(t.Context(), &services, client.InNamespace(ns)); err != nil {
 		t.Fatal(err)
 	}
-	if err := api.client.List(t.Context(), &endpoints, client.InNamespace(ns)); err != nil {
+	if err := api.Client.List(t.Context(), &endpoints, client.InNamespace(ns)); err != nil {
 		t.Fatal(err)
 	}
 	var out []string
