@@ -22,7 +22,12 @@ func newDelegate(o *options) *cobra.Command {
 			"cluster then exist, all of them or those of --bound.",
 		Example: "  fairlead dtab delegate /svc/web\n  fairlead dtab delegate /svc/web -f mesh.yaml -f dtabs.yaml\n" +
 			"  fairlead dtab delegate /svc/web --dtab '/svc => /#/a | /#/b' --bound /#/b",
-		Args: cobra.ExactArgs(1),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return fmt.Errorf("expected one PATH, as in /svc/web, found %d arguments", len(args))
+			}
+			return nil
+		},
 		RunE: func(c *cobra.Command, args []string) error {
 			ctx, cancel := o.context(c)
 			defer cancel()

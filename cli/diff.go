@@ -223,7 +223,11 @@ func (d *diffOptions) print(diffs []routerDiff) error {
 			p.line("  there was no time for %d of them", r.Names-r.Compared)
 		}
 		for _, c := range r.Changed {
-			p.line("  %s: %s of its requests (%d so far) would move", c.Name, percent(c.Moved), c.Requests)
+			soFar := ""
+			if c.Requests > 0 { // names of a file may come without
+				soFar = fmt.Sprintf(" (%d so far)", c.Requests)
+			}
+			p.line("  %s: %s of its requests%s would move", c.Name, percent(c.Moved), soFar)
 			before, after := describe(&c.Old, untransformed), describe(&c.New, untransformed)
 			if before == after {
 				before, after = describe(&c.Old, whole), describe(&c.New, whole)

@@ -145,10 +145,12 @@ func plainDtab(text string, bound []string) (*config.Config, error) {
 
 // routerOf returns the router of that name, the first for "".
 func routerOf(cfg *config.Config, name string) (*config.Router, error) {
+	names := make([]string, len(cfg.Routers))
 	for i := range cfg.Routers {
 		if name == "" || cfg.Routers[i].Name == name {
 			return &cfg.Routers[i], nil
 		}
+		names[i] = cfg.Routers[i].Name
 	}
-	return nil, fmt.Errorf("the Mesh %s/%s has no router %q", cfg.Mesh.Namespace, cfg.Mesh.Name, name)
+	return nil, fmt.Errorf("the Mesh %s/%s has no router %q: expected one of %s", cfg.Mesh.Namespace, cfg.Mesh.Name, name, strings.Join(names, ", "))
 }

@@ -61,7 +61,8 @@ func TestDelegateFromFiles(t *testing.T) {
 		{[]string{"/svc", "--dtab", "/a => "}, "--dtab:1:7: expected "},
 		{[]string{"/svc", "--dtab", "/a => /b", "-f", sampleMesh}, "found both"},
 		{[]string{"/svc", "-f", sampleDtab}, "expected one Mesh, found none"},
-		{[]string{"/svc", "-f", sampleMesh, "--router", "none"}, `there is no router "none"`},
+		{[]string{"/svc", "-f", sampleMesh, "--router", "none"}, `there is no router "none": expected one of outgoing, incoming`},
+		{nil, "expected one PATH, as in /svc/web, found 0 arguments"},
 		{[]string{"/svc", "--dtab", "/a => /b", "--bound", "/a"}, "expected a name below /#/"},
 		{[]string{"/svc", "-f", sampleMesh, "-f", file(t, "kind: Dtab\napiVersion: fairlead.dev/v1alpha1\nmetadata: {name: a}\n"+
 			"spec:\n  meshRef: {name: demo}\n  router: outgoing\n  dentries:\n  - {prefix: /svc, dst: /a |}\n")}, "file.yaml:8:"},
@@ -108,6 +109,8 @@ func TestDiffFromFiles(t *testing.T) {
 	run(t, "", append(args, half)...).expect(t, 0, "router outgoing: 1 of 2 names in use would go elsewhere", "/svc/web: 40% of its requests (120 so far)",
 		"old: 90% /#/io.l5d.k8s/default/http/web-v1, 10% /", "new: 50% /#/io.l5d.k8s/default/http/web-v1, 50% /", "router incoming: 0 of 2")
 	run(t, "", append(args, sampleDtab)...).expect(t, 0, "router outgoing: 0 of 2")
+	run(t, "/svc/web", "dtab", "diff", "--base", sampleMesh, "--base", sampleDtab, "--names", "-", "-f", half).expect(t, 0, "/svc/web: 40% of its requests would move\n")
+	run(t, "", append(args, half, "--router", "none")...).expect(t, 1, `has no router "none": expected one of outgoing, incoming`)
 	run(t, "", "dtab", "diff").expect(t, 1, "expected --filename")
 	run(t, "", "dtab", "diff", "-f", half, "--base", sampleMesh).expect(t, 1, "give --names")
 	run(t, "", "dtab", "diff", "-f", half, "--base", sampleMesh, "--names", file(t, "/svc/web many")).expect(t, 1, "file.yaml:1: expected a name and the number")

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/fairlead/fairlead/proxy/admin"
@@ -61,7 +62,11 @@ func (a *App) router(name string) (*router, error) {
 	}
 	r := routers[cmp.Or(name, cfg.Routers[0].Name)]
 	if r == nil {
-		return nil, refuse(http.StatusNotFound, "there is no router %q", name)
+		names := make([]string, len(cfg.Routers))
+		for i := range cfg.Routers {
+			names[i] = cfg.Routers[i].Name
+		}
+		return nil, refuse(http.StatusNotFound, "there is no router %q: expected one of %s", name, strings.Join(names, ", "))
 	}
 	return r, nil
 }
