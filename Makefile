@@ -33,7 +33,7 @@ generate: ## Regenerate CRDs, deep copies and apply configurations.
 	gofmt -w api/v1alpha1/applyconfiguration
 
 ##@ Check
-.PHONY: test verify lint fuzz churn e2e e2e-full mutate scale bench bench-hops bench-smoke soak
+.PHONY: test verify lint fuzz churn e2e e2e-full mutate scale bench bench-quick bench-hops bench-smoke soak
 test: ## Unit, API server and data plane tests with the race detector; generated files must be clean.
 	hack/test
 verify: ## The rules of the house: imports, sizes, formatting, generated files.
@@ -54,12 +54,14 @@ mutate: ## Break the code in known ways, one at a time: a named test must fail f
 	go run ./hack/mutate
 scale: build ## 50 proxy processes on one API server: edit to served, start, memory.
 	hack/scale
-bench: proxy ## Side by side with HAProxy, nginx and ReverseProxy: CPU per request.
+bench: proxy ## Side by side with HAProxy, nginx and ReverseProxy: CPU per request, p99, memory in every case: 25 minutes.
 	hack/bench/run
+bench-quick: proxy ## The main three cases in under two minutes, one line a case: CASE ours/haproxy=R ours/nginx=R.
+	hack/bench/run -quick
 bench-hops: proxy ## One hop and two, side by side: CPU and p99.
-	hack/bench/run -cases hops
+	hack/bench/run -cases hops,hops-open
 bench-smoke: proxy ## A few seconds of make bench, to see that it works.
-	hack/bench/run -cases keepalive-16,hops -rounds 2 -duration 300ms
+	hack/bench/run -cases keepalive-16,get-1m,post-100k,open-3000,hops -rounds 2 -duration 300ms
 soak: proxy ## An hour of traffic with edits and unknown names: nothing fails, memory stays level.
 	go run ./hack/soak
 

@@ -132,6 +132,11 @@ func TestReport(t *testing.T) {
 		t.Errorf("%+v", r.Results)
 	}
 	var out bytes.Buffer
+	r.lines(&out, cases)
+	if want := "keepalive-16 ours/haproxy=0.90\n"; out.String() != want {
+		t.Errorf("%q, want %q", out.String(), want)
+	}
+	out.Reset()
 	r.markdown(&out, cases)
 	if want := "| haproxy 2.6 | 18.0 (9.0 + 9.0) | 0.90 (0.75-1.00) | 100 | 1 | 180 | 0.90 (0.75-1.00) | 3.0 |"; !strings.Contains(out.String(), want) {
 		t.Errorf("no %q in\n%s", want, out.String())
@@ -143,10 +148,25 @@ func TestParseCases(t *testing.T) {
 	if err != nil || len(all) != 2 || all[0].conns != 512 || all[0].base() != fairlead || !all[1].hops || all[1].base() != twoHops {
 		t.Errorf("%+v, %v", all, err)
 	}
+	all, err = parseCases(allCases)
+	if err != nil || len(all) != 14 {
+		t.Errorf("%d cases, %v", len(all), err)
+	}
 	for _, names := range []string{"", "keepalive-0", "keepalive-4097", "keepalive-x", "hops,hops", "hop", "hops,"} {
 		if _, err := parseCases(names); err == nil {
 			t.Errorf("%q was taken", names)
 		}
+	}
+}
+
+// TestQuickYields: what is given stands before what -quick means.
+func TestQuickYields(t *testing.T) {
+	o, err := parse([]string{"-quick", "-cases", "post-1k", "-rounds", "3"})
+	if err != nil || len(o.cases) != 1 || o.cases[0].post != 1024 || o.rounds != 3 || o.duration != 300*time.Millisecond || len(o.peers) != 2 {
+		t.Errorf("%+v, %v", o, err)
+	}
+	if o, err = parse([]string{"-quick"}); err != nil || len(o.cases) != 3 || o.rounds < 15 {
+		t.Errorf("%+v, %v", o, err)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -50,36 +51,44 @@ func (b *bench) measureOnce(ctx context.Context, p *proxy, c work, d time.Durati
 	if err != nil {
 		return sample{}, err
 	}
-	out, err := b.wrk(ctx, p.addr, c, d)
+	load := b.wrk
+	if c.rate > 0 {
+		load = b.openLoop
+	}
+	s, err := load(ctx, p.addr, c, d)
 	if err != nil {
-		return sample{}, fmt.Errorf("%s under load: %w", p.name, err)
+		return sample{}, fmt.Errorf("%s under load: %w: %s", p.name, err, p.output())
 	}
 	after, err := p.usage()
 	if err != nil {
 		return sample{}, err
-	}
-	s, err := parseWrk(out)
-	if err != nil {
-		return sample{}, fmt.Errorf("%s under load: %w: %s", p.name, err, p.output())
 	}
 	s.CPU, s.User = after.CPU-before.CPU, after.User-before.User
 	s.Memory, err = p.memory()
 	return s, err
 }
 
-// wrk runs wrk and returns what it prints. It knows whole seconds alone, so it is told to run longer and interrupted: then it
-// prints the same as at its end.
-func (b *bench) wrk(ctx context.Context, addr string, c work, d time.Duration) (string, error) {
+// wrk runs wrk. It knows whole seconds alone, so it is told to run longer and interrupted: then it prints the same as at its end.
+func (b *bench) wrk(ctx context.Context, addr string, c work, d time.Duration) (sample, error) {
 	var out bytes.Buffer
-	cmd := process.Pinned(b.loadCore, []string{
+	args := []string{
 		b.command("wrk"), "--threads", "1", "--connections", fmt.Sprint(c.conns), "--duration", "10m", "--latency",
-		"--header", "Host: " + service, "--header", "User-Agent: bench/1", "--header", "Accept: */*", "http://" + addr + "/",
-	})
+		"--header", "Host: " + service, "--header", "User-Agent: bench/1", "--header", "Accept: */*",
+	}
+	if c.post > 0 {
+		script := filepath.Join(b.dir, c.name+".lua")
+		text := fmt.Sprintf("wrk.method = \"POST\"\nwrk.body = string.rep(\"x\", %d)\n", c.post)
+		if err := os.WriteFile(script, []byte(text), 0o644); err != nil {
+			return sample{}, err
+		}
+		args = append(args, "--script", script)
+	}
+	cmd := process.Pinned(b.loadCore, append(args, "http://"+addr+c.path))
 	cmd.Stdout, cmd.Stderr = &out, &out
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
-		return "", err
+		return sample{}, err
 	}
 	started := underWay(ctx, cmd.Process.Pid)
 	if started == nil {
@@ -89,9 +98,9 @@ func (b *bench) wrk(ctx context.Context, addr string, c work, d time.Duration) (
 	stuck := time.AfterFunc(stopLimit, func() { _ = cmd.Process.Kill() })
 	defer stuck.Stop()
 	if err := errors.Join(started, signaled, cmd.Wait(), ctx.Err()); err != nil {
-		return "", fmt.Errorf("wrk: %w: %s", err, out.String())
+		return sample{}, fmt.Errorf("wrk: %w: %s", err, out.String())
 	}
-	return out.String(), nil
+	return parseWrk(out.String())
 }
 
 // underWay waits until wrk catches the signal that ends it early, which is the last thing it does before it begins to count. On a

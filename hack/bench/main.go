@@ -2,12 +2,14 @@
 // It is a comparison of processes side by side on one machine, not a load test: absolute figures depend on the machine and on
 // what else it does; the ratios of one round do so far less.
 //
-// All proxies are up at once on one core, in front of the same three backends; the backends and wrk have another core. A round
-// loads every proxy in random order with keep-alive HTTP/1.1 requests. The cost of a request is the CPU time (user and system)
-// that the proxy's processes took in that time by the number of requests answered. A ratio is the median over all rounds of the
-// ratios within a round, with a bootstrap interval of 95 %. A second instance of Fairlead's proxy shows how large a ratio this
-// machine makes of no difference at all. With -dentries a third one has that many rules: what they cost a request. The case "hops"
-// compares one proxy of Fairlead's with two, as they stand on two nodes of a cluster.
+// All proxies are up at once on one core, in front of the same three backends; the backends and the load have another core. A round
+// loads every proxy in every case (cases.go), in random order. The cost of a request is the CPU time (user and system) that the proxy's
+// processes took in that time by the number of requests answered. A ratio is the median over all rounds of the ratios within a round, with
+// a bootstrap interval of 95 %. A second instance of Fairlead's proxy shows how large a ratio this machine makes of no difference at all.
+// With -dentries a third one has that many rules: what they cost a request. The cases "hops" compare one proxy of Fairlead's with two, as
+// they stand on two nodes of a cluster.
+//
+// The load is wrk's; that of an open loop, the idle connections and the backends are this program in processes of their own.
 package main
 
 import (
@@ -35,11 +37,17 @@ type options struct {
 	commands string
 	jsonFile string
 	dentries int
+	quick    bool
 }
 
 func main() {
-	if len(os.Args) > 1 && os.Args[1] == reverseProxyArg {
-		exit(serveReverseProxy(os.Args[2:]))
+	if len(os.Args) > 1 {
+		parts := map[string]func([]string) error{
+			reverseProxyArg: serveReverseProxy, backendArg: serveBackend, openLoopArg: runOpenLoop, holdArg: holdConnections,
+		}
+		if part := parts[os.Args[1]]; part != nil {
+			exit(part(os.Args[2:]))
+		}
 	}
 	o, err := parse(os.Args[1:])
 	if errors.Is(err, flag.ErrHelp) {
@@ -64,9 +72,11 @@ func exit(err error) {
 func parse(args []string) (*options, error) {
 	o := &options{}
 	set := flag.NewFlagSet("bench", flag.ContinueOnError)
+	quick := set.Bool("quick", false, "other defaults, for a result in a minute: "+quickCases+", HAProxy and nginx, rounds of 300ms; "+
+		"standard output has one line a case, the tables go to standard error")
 	set.IntVar(&o.rounds, "rounds", 15, "how many rounds; every proxy is loaded once in each")
 	set.DurationVar(&o.duration, "duration", time.Second, "how long one proxy is loaded in one round")
-	cases := set.String("cases", defaultCases, "what to compare: some of "+caseNames())
+	cases := set.String("cases", allCases, "what to compare: some of "+caseNames())
 	peers := set.String("peers", strings.Join(peerNames, ","), "what to compare with")
 	set.StringVar(&o.proxy, "proxy", "bin/proxy", "Fairlead's proxy")
 	set.StringVar(&o.other, "other", "", "another build of it for the second instance, to compare two builds; empty: the same")
@@ -75,6 +85,18 @@ func parse(args []string) (*options, error) {
 	set.IntVar(&o.dentries, "dentries", 0, "a third instance with that many rules in Dtabs of 2,000, the other two with ten; 0: none")
 	if err := set.Parse(args); err != nil {
 		return nil, err
+	}
+	if o.quick = *quick; o.quick {
+		given := make(map[string]bool)
+		set.Visit(func(f *flag.Flag) { given[f.Name] = true })
+		for name, value := range map[string]string{"cases": quickCases, "peers": "haproxy,nginx", "duration": "300ms"} {
+			if given[name] {
+				continue
+			}
+			if err := set.Set(name, value); err != nil {
+				return nil, err
+			}
+		}
 	}
 	var err error
 	if o.cases, err = parseCases(*cases); err != nil {
@@ -114,22 +136,16 @@ func run(ctx context.Context, o *options) error {
 	if err := b.start(ctx); err != nil {
 		return err
 	}
-	for _, c := range o.cases {
-		for _, p := range b.compared(c) { // buffers, pools and connections come into being
-			if _, err := b.measure(ctx, p, c, min(o.duration, time.Second/2)); err != nil {
-				return err
-			}
-		}
+	if err := b.rounds(ctx, r); err != nil {
+		return err
 	}
-	for round := range o.rounds {
-		if err := b.round(ctx, r, round); err != nil {
-			return err
-		}
-		fmt.Fprintf(os.Stderr, "\rbench: round %d of %d ", round+1, o.rounds)
-	}
-	fmt.Fprintln(os.Stderr)
 	r.finish(b)
-	r.markdown(os.Stdout, o.cases)
+	if o.quick {
+		r.markdown(os.Stderr, o.cases)
+		r.lines(os.Stdout, o.cases)
+	} else {
+		r.markdown(os.Stdout, o.cases)
+	}
 	if o.jsonFile == "" {
 		return nil
 	}
@@ -140,11 +156,57 @@ func run(ctx context.Context, o *options) error {
 	return os.WriteFile(o.jsonFile, append(data, '\n'), 0o644)
 }
 
+// rounds takes all samples: of the cases with idle connections last and one by one, since those are open all the while.
+func (b *bench) rounds(ctx context.Context, r *report) error {
+	var others []work
+	for _, c := range b.options.cases {
+		if c.idle == 0 {
+			others = append(others, c)
+		}
+	}
+	if len(others) > 0 {
+		if err := b.interleaved(ctx, r, others); err != nil {
+			return err
+		}
+	}
+	for _, c := range b.options.cases {
+		if c.idle == 0 {
+			continue
+		}
+		if err := b.hold(ctx, r, c); err != nil {
+			return err
+		}
+		if err := errors.Join(b.interleaved(ctx, r, []work{c}), b.release()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// interleaved takes the samples of some cases.
+func (b *bench) interleaved(ctx context.Context, r *report, cases []work) error {
+	for _, c := range cases {
+		for _, p := range b.compared(c) { // buffers, pools and connections come into being
+			if _, err := b.measure(ctx, p, c, min(b.options.duration, time.Second/2)); err != nil {
+				return err
+			}
+		}
+	}
+	for round := range b.options.rounds {
+		if err := b.round(ctx, r, round, cases); err != nil {
+			return err
+		}
+		fmt.Fprintf(os.Stderr, "\rbench: round %d of %d ", round+1, b.options.rounds)
+	}
+	fmt.Fprintln(os.Stderr)
+	return nil
+}
+
 // round loads every proxy once in every case, in random order. The measurements that are compared with each other follow one another
 // closely.
-func (b *bench) round(ctx context.Context, r *report, round int) error {
-	for _, i := range rand.Perm(len(b.options.cases)) {
-		c := b.options.cases[i]
+func (b *bench) round(ctx context.Context, r *report, round int, cases []work) error {
+	for _, i := range rand.Perm(len(cases)) {
+		c := cases[i]
 		proxies := b.compared(c)
 		for _, j := range rand.Perm(len(proxies)) {
 			s, err := b.measure(ctx, proxies[j], c, b.options.duration)

@@ -7,9 +7,13 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 )
+
+// toCome is what costs a request something elsewhere and is not built yet.
+const toCome = "retries with budgets, circuit breaking, TLS, HTTP/2, tracing"
 
 // report is the result, as it is written to a file.
 type report struct {
@@ -20,8 +24,11 @@ type report struct {
 	Rounds   int               `json:"rounds"`
 	Duration time.Duration     `json:"durationNanoseconds"`
 	Versions map[string]string `json:"versions"`
+	Missing  []string          `json:"notInstalled,omitempty"`
 	Results  []result          `json:"results"`
-	Samples  []sample          `json:"samples"`
+	// Idle is resident memory of an idle connection, in bytes.
+	Idle    map[string]float64 `json:"bytesPerIdleConnection,omitempty"`
+	Samples []sample           `json:"samples"`
 }
 
 // result is one line of a table: medians over all rounds.
@@ -62,7 +69,7 @@ func paired(ours, theirs []float64) ratio {
 func newReport(ctx context.Context, b *bench) *report {
 	r := &report{
 		Date: time.Now().UTC().Truncate(time.Second), Rounds: b.options.rounds, Duration: b.options.duration,
-		Versions: map[string]string{},
+		Versions: map[string]string{}, Idle: map[string]float64{},
 	}
 	out, _ := exec.CommandContext(ctx, "git", "describe", "--always", "--dirty").Output() // no repository: no commit
 	r.Commit = strings.TrimSpace(string(out))
@@ -110,6 +117,7 @@ func (r *report) finish(b *bench) {
 			})
 		}
 	}
+	r.Missing = b.missing
 	for _, p := range b.proxies {
 		r.Versions[p.name] = p.version
 	}
@@ -130,6 +138,10 @@ func (r *report) of(name, work string, figure func(sample) float64) []float64 {
 func (r *report) markdown(w io.Writer, cases []work) {
 	fmt.Fprintf(w, "%s, commit %s, %s. %d rounds of %s; load average %s before, %s after.\n",
 		r.Date.Format(time.DateTime)+" UTC", r.Commit, r.Machine, r.Rounds, r.Duration, r.Load[0], r.Load[1])
+	fmt.Fprintf(w, "Features that do not exist yet in fairlead, so that they cost nothing here: %s.\n", toCome)
+	if len(r.Missing) > 0 {
+		fmt.Fprintf(w, "Left out, since they are not installed: %s.\n", strings.Join(r.Missing, ", "))
+	}
 	for _, c := range cases {
 		fmt.Fprintf(w, "\n%s (`%s`):\n\n", c.title, c.name)
 		fmt.Fprintf(w, "| proxy | CPU us/request (user + system) | CPU of %s by this one's (95 %%) | requests/s |"+
@@ -140,6 +152,36 @@ func (r *report) markdown(w io.Writer, cases []work) {
 				r.line(w, c, line)
 			}
 		}
+		if c.idle > 0 {
+			fmt.Fprintf(w, "\nMemory of one idle connection, without the kernel's, KiB: %s.\n", r.idle(c))
+		}
+	}
+}
+
+func (r *report) idle(c work) string {
+	var all []string
+	for _, line := range r.Results {
+		if line.Case == c.name {
+			all = append(all, fmt.Sprintf("%s %.1f", line.Proxy, r.Idle[line.Proxy]/(1<<10)))
+		}
+	}
+	return strings.Join(all, ", ")
+}
+
+// lines prints the CPU ratios alone, one line a case: CASE ours/haproxy=R ours/nginx=R. A peer that is not there is not in it.
+func (r *report) lines(w io.Writer, cases []work) {
+	for _, c := range cases {
+		text := c.name
+		for _, line := range r.Results {
+			switch {
+			case line.Case != c.name:
+			case slices.Contains(peerNames, line.Proxy):
+				text += fmt.Sprintf(" ours/%s=%.2f", line.Proxy, line.CPU.Median)
+			case line.Proxy == oneHop:
+				text += fmt.Sprintf(" two/one=%.2f", line.CPU.Median)
+			}
+		}
+		fmt.Fprintln(w, text)
 	}
 }
 

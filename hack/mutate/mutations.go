@@ -6,7 +6,7 @@ import "slices"
 // whole statements where they can be, so that they move with the code.
 func mutations() []mutation {
 	return slices.Concat(requestMutations(), wireMutations(), balanceMutations(), hopMutations(), watchMutations(), stateMutations(),
-		operatorMutations(), rulesMutations(), namerMutations(), sourceMutations(), edgeMutations(), languageMutations())
+		operatorMutations(), rulesMutations(), namerMutations(), sourceMutations(), edgeMutations(), languageMutations(), benchMutations())
 }
 
 // watchMutations break the way from the API server to the endpoints.
@@ -321,138 +321,6 @@ func operatorMutations() []mutation {
 	}
 }
 
-// rulesMutations break what depends on documents alone.
-func rulesMutations() []mutation {
-	return []mutation{
-		{
-			name: "restart proxies when rules change", file: "controllers/desired/daemonset.go",
-			search:  "				WithAnnotations(proxy.Annotations).\n",
-			replace: "				WithAnnotations(proxy.Annotations).WithAnnotations(map[string]string{\"routers\": strconv.Itoa(len(m.Routers[0].Dtab))}).\n",
-			pkg:     "./controllers/desired", run: "^TestTemplateDependsOnProxyAndPortsAlone$",
-		},
-		{
-			name: "accept a Dtab of a namespace that is not allowed", file: "proxy/config/dtab.go",
-			search:  "		if err := checkNamespace(m, d.Namespace, dentries); err != nil {\n",
-			replace: "		if err := checkNamespace(m, d.Namespace, dentries); err != nil && false {\n",
-			pkg:     "./proxy/config", run: "^TestAcceptDtab$",
-		},
-		{
-			name: "let a Dtab of another namespace take precedence", file: "proxy/config/dtab.go",
-			search:  "		out.Priority = min(out.Priority, 0)\n",
-			replace: "",
-			pkg:     "./proxy/config", run: "^TestPriorityOfAnotherNamespace$",
-		},
-		{
-			name: "apply Dtabs in the order they come", file: "proxy/config/build.go",
-			search:  "cmp.Or(cmp.Compare(a.Priority, b.Priority), ",
-			replace: "cmp.Or(0*cmp.Compare(a.Priority, b.Priority), ",
-			pkg:     "./proxy/config", run: "^TestBuildOrder$",
-		},
-		{
-			name: "leave the generation out of the revision", file: "proxy/config/build.go",
-			search:  "strconv.AppendInt(line, m.Generation, 10)",
-			replace: "strconv.AppendInt(line, m.Generation*0, 10)",
-			pkg:     "./proxy/config", run: "^TestRevision$",
-		},
-	}
-}
-
-// namerMutations break what names lead to.
-func namerMutations() []mutation {
-	return []mutation{
-		{
-			name: "ask name servers before the TTL ends", file: "proxy/naming/dns/question.go",
-			search:  "	return min(max(ttl, MinTTL), most)\n",
-			replace: "	return min(max(ttl/2, MinTTL), most)\n",
-			pkg:     "./proxy/naming/dns", run: "^TestTTLIsObeyed$",
-		},
-		{
-			name: "believe at once that a name is no more", file: "proxy/naming/dns/question.go",
-			search:  "since < MissingGrace {",
-			replace: "since < 0*MissingGrace {",
-			pkg:     "./proxy/naming/dns", run: "^TestMissingNames$",
-		},
-		{
-			name: "let a request name an address by rinet", file: "proxy/naming/utility/utility.go",
-			search:  "Namer: n, Address: true",
-			replace: "Namer: n, Address: !n.PortFirst",
-			pkg:     "./proxy/naming/utility", run: "^TestRequestsMayNotNameAddresses$",
-		},
-		{
-			name: "mark the first alternate, whether it exists or not", file: "proxy/naming/step.go",
-			search:  "			if c.visited && c.out.verdict != neg {\n",
-			replace: "			if c.visited {\n",
-			pkg:     "./test/conformance", run: "^TestExplainedAsServed$",
-		},
-		{
-			name: "call a way a circle that repeats nothing", file: "proxy/naming/loop.go",
-			search:  "if len(way)-k-begin >= max(k, leastRepeats) {",
-			replace: "if len(way)-k-begin >= 0 {",
-			pkg:     "./proxy/naming", run: "^TestDepthErrorNamesTheRules$",
-		},
-		{
-			name: "take a union of fails for one that decides", file: "proxy/dtab/lint/outcome.go",
-			search:  "	if allMayGo && anyDrops {\n",
-			replace: "	if allMayGo && anyDrops && out == 0 {\n",
-			pkg:     "./proxy/dtab/lint", run: "^TestCheck$",
-		},
-		{
-			name: "compare names with the rules they have", file: "proxy/app/compare.go",
-			search:  "	other.Set(dtab.Compile(rules), by.mounts, 0, by.changes...)\n",
-			replace: "	other.Set(dtab.Compile(rules[:1]), by.mounts, 0, by.changes...)\n",
-			pkg:     "./proxy/app", run: "^TestNamesAndDiff$",
-		},
-		{
-			name: "let a request name a service of DNS", file: "proxy/app/namers.go",
-			search:  "Address: spec.Kind == v1alpha1.KindNamerDNSSRV",
-			replace: "Address: spec.Kind == \"\"",
-			pkg:     "./proxy/app", run: "^(TestRequestsMayNotNameServices|TestNamersOverReloads)$",
-		},
-		{
-			name: "answer for a label that the slices were read without", file: "proxy/naming/k8s/lookup.go",
-			search:  "v.label != \"\" && !slices.Contains(s.knownLabels, v.label)",
-			replace: "v.label != \"\" && slices.Contains(s.knownLabels, \"\")",
-			pkg:     "./proxy/naming/k8s", run: "^TestLabelSelector$",
-		},
-		{
-			name: "hear of no change of a file", file: "proxy/naming/fs/watch.go",
-			search:  "		if element == \"\" || element == matters {\n",
-			replace: "		if element == \"\" && element == matters {\n",
-			pkg:     "./proxy/naming/fs", run: "^TestChangesAreSeen$",
-		},
-	}
-}
-
-// sourceMutations break what files and name servers are trusted with.
-func sourceMutations() []mutation {
-	return []mutation{
-		{
-			name: "keep a watch that has ended", file: "proxy/naming/fs/watch.go",
-			search:  "alive := w.ended == ended",
-			replace: "alive := w.ended >= ended",
-			pkg:     "./proxy/naming/fs", run: "^TestWatchesUnderChurn$",
-		},
-		{
-			name: "tell of a bad file whenever it is read", file: "proxy/naming/fs/refusals.go",
-			search:  "	if r.told[file] == now {\n",
-			replace: "	if r.told == nil {\n",
-			pkg:     "./proxy/naming/fs", run: "^TestBadFilesAreToldOf$",
-		},
-		{
-			name: "believe half an answer", file: "proxy/naming/dns/system.go",
-			search:  "dns.IsNotFound && w.isOpen()",
-			replace: "dns.IsNotFound && ttl < 0",
-			pkg:     "./proxy/naming/dns", run: "^TestHalfAnAnswer$",
-		},
-		{
-			name: "take what files say for discovered", file: "proxy/app/transformers.go",
-			search:  "under(id, d.own) && !under(id, d.others)",
-			replace: "under(id, d.own)",
-			pkg:     "./proxy/app", run: "^TestNamersBelowDiscovery$",
-		},
-	}
-}
-
 // edgeMutations break what a request may say about its own way.
 func edgeMutations() []mutation {
 	return []mutation{
@@ -485,36 +353,6 @@ func edgeMutations() []mutation {
 			search:  "	if d.pending || d.unready() {\n		// It made",
 			replace: "	if d.pending && d.unready() {\n		// It made",
 			pkg:     "./proxy/app", run: "^TestManyNamesWithOverrides$",
-		},
-	}
-}
-
-// languageMutations break what rules mean.
-func languageMutations() []mutation {
-	return []mutation{
-		{
-			name: "look no wildcard up", file: "proxy/dtab/table.go",
-			search:  "		if n.any != none {\n",
-			replace: "		if n.any != none && used < 0 {\n",
-			pkg:     "./proxy/dtab", run: "^TestTableLookup$",
-		},
-		{
-			name: "lose the last answer of a namer that fails", file: "proxy/naming/delegate.go",
-			search:  "	case state == Failed && isUnset(tree):\n",
-			replace: "	case state == Failed:\n",
-			pkg:     "./test/conformance", run: "^TestServedAsByReferenceWhileNamersFlip$",
-		},
-		{
-			name: "let an alternate without a name stop those after it", file: "proxy/naming/delegate.go",
-			search:  "	return outcome{verdict: neg, tree: Neg()}\n}\n\n// union binds",
-			replace: "	return outcome{verdict: fail, tree: Tree{Kind: dtab.Fail}}\n}\n\n// union binds",
-			pkg:     "./test/conformance", run: "^TestDtabCases$",
-		},
-		{
-			name: "keep rules of a file whose Mesh changed", file: "proxy/config/reader.go",
-			search:  "if !ok || !sameMesh || taken[sum] {\n",
-			replace: "if !ok || taken[sum] {\n",
-			pkg:     "./proxy/config", run: "^TestReaderReadsAsDecodeConfig$",
 		},
 	}
 }
