@@ -217,7 +217,13 @@ func TestHopMovesUnderTraffic(t *testing.T) {
 				return nil
 			})
 			c.set(hopsPort, a.hop())
-			more(t, sent, 50)
+			until(t, func() error {
+				if at := proxyOn(a, "b"); at.IsValid() {
+					return fmt.Errorf("the proxy at %s, which was taken out, is still known", at)
+				}
+				return nil
+			})
+			more(t, sent, 50) // and then those end that may have been about to connect to it
 		})
 		more(t, sent, 50)
 	}
@@ -228,6 +234,18 @@ func TestHopMovesUnderTraffic(t *testing.T) {
 	if n := a.metric(t, "rt/outgoing/hops/connect_failures"); n != 0 {
 		t.Errorf("%d connects to proxies that had been taken out before", n)
 	}
+}
+
+// proxyOn returns where n knows the proxy of a node, or the zero value.
+func proxyOn(n *proxyNode, node string) netip.AddrPort {
+	n.hops.mu.Lock()
+	defer n.hops.mu.Unlock()
+	for hop := range n.hops.used {
+		if hop.Node == node {
+			return hop.Via()
+		}
+	}
+	return netip.AddrPort{}
 }
 
 // nodesOf shows the identity of what a router's balancers hold.

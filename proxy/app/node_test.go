@@ -250,32 +250,38 @@ func (r *relay) kill() {
 	r.wg.Wait()
 }
 
-// traffic sends GETs from a few clients until stop, and fails the test for each that is not answered well.
-func traffic(t *testing.T, port int) (sent *atomic.Int64, stop func()) {
-	var n atomic.Int64
+// traffic sends GETs from a few clients until stop, and fails the test where one is not answered well.
+func traffic(t *testing.T, port int) (sent *senders, stop func()) {
 	var quit atomic.Bool
-	var senders sync.WaitGroup
-	for range 4 {
+	var running sync.WaitGroup
+	sent = new(senders)
+	for i := range sent {
 		c := client(t)
-		senders.Go(func() {
-			for !quit.Load() {
+		running.Go(func() {
+			for failed := false; !quit.Load(); {
 				status, _, h := get(t, c, port, "web")
-				n.Add(1)
-				if status != 200 {
+				sent[i].Add(1)
+				if status != 200 && !failed {
+					failed = true // and it goes on, since others wait for its requests
 					t.Errorf("status %d, l5d-err %q", status, h.Get("l5d-err"))
-					return
 				}
 			}
 		})
 	}
-	return &n, func() {
+	return sent, func() {
 		quit.Store(true)
-		senders.Wait()
+		running.Wait()
 	}
 }
 
-func more(t *testing.T, sent *atomic.Int64, n int64) {
-	for from := sent.Load(); sent.Load() < from+n && !t.Failed(); {
-		time.Sleep(100 * time.Microsecond) // the step of a poll
+// senders count the requests of each of them that were answered.
+type senders [4]atomic.Int64
+
+// more waits for about n requests, and for two of each sender at least: all that were on their way before have ended then.
+func more(t *testing.T, sent *senders, n int64) {
+	for i := range sent {
+		for from := sent[i].Load(); sent[i].Load() < from+max(2, n/int64(len(sent))) && !t.Failed(); {
+			time.Sleep(100 * time.Microsecond) // the step of a poll
+		}
 	}
 }
