@@ -241,6 +241,11 @@ func condition(o client.Object, conditions []metav1.Condition, kind string, stat
 // ready waits until the mesh and its Dtab are, and every proxy serves both.
 func (e *environment) ready(t *testing.T) {
 	t.Helper()
+	defer func() {
+		if t.Failed() {
+			e.tellOfProxies(t)
+		}
+	}()
 	eventually(t, 2*settle, "mesh and dtab ready", func() error {
 		mesh, err := e.mesh(t)
 		if err != nil {
@@ -253,6 +258,20 @@ func (e *environment) ready(t *testing.T) {
 		return errors.Join(condition(mesh, mesh.Status.Conditions, v1alpha1.ConditionReady, metav1.ConditionTrue),
 			condition(dtab, dtab.Status.Conditions, v1alpha1.ConditionReady, metav1.ConditionTrue))
 	})
+}
+
+// tellOfProxies logs what the proxies report and say, where waiting for them was in vain.
+func (e *environment) tellOfProxies(t *testing.T) {
+	t.Helper()
+	for _, args := range [][]string{
+		{"get", "pods", "-o", "wide"},
+		{"get", "meshproxies", "-o", "yaml"},
+		{"logs", "-l", "app.kubernetes.io/name=fairlead-proxy", "--prefix", "--tail=40"},
+		{"logs", "-l", "app.kubernetes.io/name=fairlead-proxy", "--prefix", "--tail=40", "--previous"},
+	} {
+		out, err := e.try(t, "hack/cluster/kubectl", append([]string{"-n", namespace}, args...)...)
+		t.Logf("kubectl %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
 }
 
 // setRule writes the one rule of the Dtab and returns its generation.
