@@ -91,10 +91,22 @@ func wireMutations() []mutation {
 			pkg:     "./test/conformance", run: "^TestWireCases$/^response",
 		},
 		{
-			name: "trust an idle connection to an endpoint", file: "proxy/transport/pool.go",
-			search:  "			if !c.Quiet() {\n",
-			replace: "			if shard > 1<<20 && !c.Quiet() {\n",
-			pkg:     "./proxy/transport", run: "^TestPoolStale$",
+			name: "trust an idle connection to an endpoint", file: "proxy/transport/ask.go",
+			search:  "	if c.reused {\n",
+			replace: "	if c.reused && c.shard > 1<<20 {\n",
+			pkg:     "./proxy/transport", run: "^TestAskSpokenOn$",
+		},
+		{
+			name: "trust an idle connection with a body that is streamed", file: "proxy/protocol/http1/exchange.go",
+			search:  "	if x.up.c.Reused() && !x.up.c.Quiet() {\n",
+			replace: "	if x.up.c.Reused() && x.held && !x.up.c.Quiet() {\n",
+			pkg:     "./proxy/protocol/http1", run: "^TestSpokenOn$",
+		},
+		{
+			name: "forget the wait after the write", file: "proxy/transport/ask.go",
+			search:  "	if a.done {\n",
+			replace: "	if a.done && c.shard > 1<<20 {\n",
+			pkg:     "./proxy/transport", run: "^TestAskWaits$",
 		},
 		{
 			name: "let an HTTP/1.0 request be in chunks", file: "proxy/protocol/http1/request.go",

@@ -16,6 +16,9 @@ import (
 // ErrTimeout means that an operation did not finish by its limit.
 var ErrTimeout = errors.New("timed out")
 
+// ErrSpoke means that the peer of an idle connection had closed it or sent something, and that nothing was written.
+var ErrSpoke = errors.New("the idle connection was closed or spoken on")
+
 // ErrStopped means that the stop flag of a read or write was raised.
 var ErrStopped = errors.New("stopped")
 
@@ -40,6 +43,8 @@ type Conn struct {
 	readArmed, writeArmed int64
 	lazy                  lazyRead
 	onLazy                func(fd uintptr) bool
+	asked                 askedWrite
+	onAsk                 func(fd uintptr) bool
 	poll                  [1]unix.PollFd
 	onPoll                func(fd uintptr)
 
@@ -68,6 +73,7 @@ func newConn(tcp *net.TCPConn, shard uint32) (*Conn, error) {
 		c.remote = netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
 	}
 	c.onLazy = c.readable
+	c.onAsk = c.askNow
 	c.onPoll = c.pollNow
 	return c, nil
 }
@@ -210,25 +216,20 @@ func (c *Conn) lazyResult() (*Buffer, int, error) {
 func (c *Conn) readable(fd uintptr) bool {
 	l := &c.lazy
 	b := l.pool.Get(c.shard)
-	for {
-		n, err := syscall.Read(int(fd), b.B)
-		if err == syscall.EINTR { // a system call returns the number itself
-			continue
-		}
-		if n > 0 {
-			l.buf, l.n = b, n
-			return true
-		}
-		l.pool.Put(c.shard, b)
-		if err == syscall.EAGAIN {
-			return false
-		}
-		l.err = err
-		if err == nil {
-			l.err = io.EOF
-		}
+	n, err := retried(syscall.Read, fd, b.B)
+	if n > 0 {
+		l.buf, l.n = b, n
 		return true
 	}
+	l.pool.Put(c.shard, b)
+	if err == syscall.EAGAIN { // a system call returns the number itself
+		return false
+	}
+	l.err = err
+	if err == nil {
+		l.err = io.EOF
+	}
+	return true
 }
 
 // Write writes all of p. stall limits the time without progress; 0 means no limit. stop is as for Read, with WakeWrite. It returns
@@ -272,35 +273,4 @@ func (c *Conn) rearmWrite(want int64) {
 		return
 	}
 	_ = c.tcp.SetWriteDeadline(clock.Add(time.Duration(want)))
-}
-
-// pollNow is a Control callback: it asks the kernel without waiting and without reading.
-func (c *Conn) pollNow(fd uintptr) {
-	c.poll[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN | unix.POLLRDHUP}
-	for {
-		_, err := unix.Poll(c.poll[:], 0)
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil {
-			c.poll[0].Revents = unix.POLLERR
-		}
-		return
-	}
-}
-
-// Quiet reports whether the peer has neither sent anything nor closed: an idle connection that may be used. It does not block.
-func (c *Conn) Quiet() bool {
-	if err := c.raw.Control(c.onPoll); err != nil {
-		return false
-	}
-	return c.poll[0].Revents == 0
-}
-
-// Gone reports whether the peer has reset the connection or ended its side of it. It does not block.
-func (c *Conn) Gone() bool {
-	if err := c.raw.Control(c.onPoll); err != nil {
-		return true
-	}
-	return c.poll[0].Revents&(unix.POLLRDHUP|unix.POLLERR|unix.POLLHUP|unix.POLLNVAL) != 0
 }

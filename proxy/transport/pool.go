@@ -68,7 +68,7 @@ func (p *Pools) Idle() (n int64) {
 	return n
 }
 
-// Reused returns how many connections were taken from a pool.
+// Reused returns how many connections were taken from a pool, those that Discard got too.
 func (p *Pools) Reused() (n uint64) {
 	for i := range p.shards {
 		n += p.shards[i].reused.Load()
@@ -152,8 +152,8 @@ type poolShard struct {
 // Addr returns the address the pool dials.
 func (p *Pool) Addr() netip.AddrPort { return p.addr }
 
-// Get returns an idle connection, or nil. The kernel is asked each time whether the peer closed it or sent anything: what came since
-// would be taken for the response to the next request.
+// Get returns an idle connection, or nil. Before it is used, the kernel must be asked whether the peer closed it or sent anything, which
+// Ask and Quiet do; if so, it goes to Discard.
 func (p *Pool) Get(shard uint32) *Conn {
 	now := Now()
 	for i := range uint32(poolShards) {
@@ -170,11 +170,6 @@ func (p *Pool) Get(shard uint32) *Conn {
 				c.Close()
 				continue
 			}
-			if !c.Quiet() {
-				p.owner.Stale.Add(1)
-				c.Close()
-				continue
-			}
 			c.reused = true
 			c.shard = shard
 			p.owner.shards[at].reused.Add(1)
@@ -187,6 +182,12 @@ func (p *Pool) Get(shard uint32) *Conn {
 // Dial opens a new connection to the endpoint.
 func (p *Pool) Dial(ctx context.Context, shard uint32, limit time.Duration) (*Conn, error) {
 	return p.owner.dialer.Dial(ctx, shard, p.addr, limit)
+}
+
+// Discard closes a connection from Get that turned out not to be idle, and counts it.
+func (p *Pool) Discard(c *Conn) {
+	p.owner.Stale.Add(1)
+	c.Close()
 }
 
 // Put takes back a connection on which the last response ended cleanly and no byte is left to read. It may close it.

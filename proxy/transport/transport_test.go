@@ -282,24 +282,6 @@ func TestPoolIsLIFOAndSteals(t *testing.T) {
 	b.Close()
 }
 
-func TestPoolStale(t *testing.T) {
-	t.Parallel()
-	p, pool, dial := pooled(t, PoolOptions{})
-	for name, spoil := range map[string]func(peer *Conn){
-		"closed": func(peer *Conn) { peer.Close() },
-		"spoke":  func(peer *Conn) { _, _ = peer.Write([]byte("HTTP/1.1 408\r\n\r\n"), 0, nil) },
-	} {
-		before := p.Stale.Load()
-		c, peer := dial()
-		spoil(peer)
-		eventually(t, "the peer's sign arrives", func() bool { return !c.Quiet() })
-		pool.Put(0, c)
-		if got := pool.Get(0); got != nil || p.Stale.Load() != before+1 {
-			t.Errorf("%s: got %v, stale %d", name, got, p.Stale.Load())
-		}
-	}
-}
-
 func TestPoolLimits(t *testing.T) {
 	t.Parallel()
 	p, pool, dial := pooled(t, PoolOptions{MaxIdle: 1, IdleTimeout: 20 * time.Millisecond})

@@ -168,37 +168,40 @@ func (x *exchange) pick() (*balance.Node, error) {
 	return x.target.Pick(x.shard, &x.req, x.tried)
 }
 
-// sendDirect sends to the endpoint itself. unsent means that no connection could be made, so that another endpoint may be tried.
+// sendDirect sends to the endpoint itself, and once more on a fresh connection if a reused one died without a sign of having been heard.
+// unsent means that no connection could be made, so that another endpoint may be tried.
 func (x *exchange) sendDirect(pool *transport.Pool) (fail *Failure, unsent bool) {
-	c := pool.Get(x.shard)
-	if c == nil {
-		if c, fail = x.dial(pool); fail != nil {
-			return fail, !fail.expired()
+	fail, reused := x.reuse(pool)
+	if reused {
+		if fail != errUpReset && fail != errUpClosed || !x.mayRepeat() {
+			return fail, false
 		}
+		x.dropUpstream()
+		x.o.Resends++
 	}
-	return x.sendOn(c, pool)
-}
-
-// replayable reports whether sending the request twice is harmless and possible.
-func (x *exchange) replayable() bool { return x.whole && x.req.idempotent }
-
-// sendOn sends on c, and once more on a fresh connection if c was a reused one that died without a sign of having been heard. unsent
-// means that the fresh connection could not be made, so that another endpoint may be tried as after any failed connect.
-func (x *exchange) sendOn(c *transport.Conn, pool *transport.Pool) (fail *Failure, unsent bool) {
-	x.setUpstream(c, pool)
-	fail = x.roundTrip()
-	if fail != errUpReset && fail != errUpClosed || !c.Reused() || !x.mayRepeat() {
-		return fail, false
-	}
-	x.dropUpstream()
-	x.o.Resends++
-	c, fail = x.dial(pool)
+	c, fail := x.dial(pool)
 	if fail != nil {
-		return fail, x.expired(transport.Now()) == nil
+		return fail, !fail.expired()
 	}
 	x.setUpstream(c, pool)
 	return x.roundTrip(), false
 }
+
+// reuse sends on an idle connection of the pool. reused is false where there is none; then nothing was sent.
+func (x *exchange) reuse(pool *transport.Pool) (fail *Failure, reused bool) {
+	for c := pool.Get(x.shard); c != nil; c = pool.Get(x.shard) {
+		x.setUpstream(c, pool)
+		if fail = x.roundTrip(); fail != errUpSpoke {
+			return fail, true
+		}
+		pool.Discard(c)
+		x.dropUpstream()
+	}
+	return nil, false
+}
+
+// replayable reports whether sending the request twice is harmless and possible.
+func (x *exchange) replayable() bool { return x.whole && x.req.idempotent }
 
 func (x *exchange) dial(pool *transport.Pool) (*transport.Conn, *Failure) {
 	limit := int64(0)
@@ -264,23 +267,14 @@ func (x *exchange) nodeDone(endNs int64, class classify.Class) {
 	}
 }
 
-// roundTrip writes x.b, lets the rest of the body follow, and reads up to the final response head or a 101.
+// roundTrip writes x.b, lets the rest of the body follow, and reads up to the final response head or a 101. errUpSpoke means that the
+// connection was not idle; nothing was written then.
 func (x *exchange) roundTrip() *Failure {
-	n, err := x.up.c.Write(x.wire(), x.limits.StallTimeout, nil)
-	x.wrote = n
-	x.held100At = transport.Now() + int64(x.limits.ContinueTimeout)
-	if errors.Is(err, transport.ErrTimeout) {
-		return errUpIdle
-	}
-	switch {
-	case err != nil: // the endpoint may have answered before it closed
-	case x.held:
-	case !x.whole:
-		x.startBody()
-	}
-	for {
-		if fail := x.awaitHead(); fail != nil {
-			return fail
+	now := transport.Now()
+	fail := x.writeRequest(now)
+	for fail == nil {
+		if fail = x.awaitHead(now); fail != nil {
+			break
 		}
 		x.up.r += x.resp.pos
 		if x.resp.status >= 200 {
@@ -292,10 +286,44 @@ func (x *exchange) roundTrip() *Failure {
 			}
 			return nil
 		}
-		if fail := x.interim(); fail != nil {
-			return fail
-		}
+		fail = x.interim()
+		now = transport.Now()
 	}
+	return fail
+}
+
+// writeRequest writes what is in x.b. After a whole request it has waited for the response too, until waitUntil at most.
+func (x *exchange) writeRequest(now int64) *Failure {
+	wire := x.wire()
+	x.wrote = 0
+	if x.whole {
+		until := x.waitUntil(now, now+int64(x.limits.UpstreamIdleTimeout))
+		n, err := x.up.ask(x.s.buffers, wire, x.limits.StallTimeout, until, &x.bodyFailed)
+		x.wrote = n
+		switch {
+		case err == nil:
+		case errors.Is(err, transport.ErrSpoke):
+			return errUpSpoke
+		case !errors.Is(err, transport.ErrTimeout):
+			return x.upstreamFailure(err)
+		case n < len(wire):
+			return errUpIdle
+		}
+		return nil
+	}
+	if x.up.c.Reused() && !x.up.c.Quiet() {
+		return errUpSpoke
+	}
+	n, err := x.up.c.Write(wire, x.limits.StallTimeout, nil)
+	x.wrote = n
+	x.held100At = transport.Now() + int64(x.limits.ContinueTimeout)
+	if errors.Is(err, transport.ErrTimeout) {
+		return errUpIdle
+	}
+	if err == nil && !x.held { // on an error the endpoint may have answered before it closed
+		x.startBody()
+	}
+	return nil
 }
 
 // interim passes a 1xx on, and lets the body go after 100.
@@ -323,11 +351,10 @@ func clientFailure(err error) *Failure {
 	return errClientClosed
 }
 
-// awaitHead reads one response head.
-func (x *exchange) awaitHead() *Failure {
+// awaitHead reads one response head, for which it has been waiting since now.
+func (x *exchange) awaitHead(now int64) *Failure {
 	x.resp.reset()
 	lim := headLimits{line: x.limits.ResponseHeaderBytes, bytes: x.limits.ResponseHeaderBytes, fields: x.limits.Headers}
-	now := transport.Now()
 	idleAt := now + int64(x.limits.UpstreamIdleTimeout)
 	for {
 		if p := x.up.bytes(); len(p) > 0 {

@@ -85,8 +85,11 @@ func (x *exchange) sendBy(way *transport.Way, more bool) (fail *Failure, unsent 
 // sendVia sends through a hop. ended is false where the request is to be sent to the endpoint itself: the hop could not be connected
 // to, or it died before a byte of the response, and the request may be repeated.
 func (x *exchange) sendVia(via *transport.Via) (fail *Failure, ended bool) {
-	c := via.Get(x.shard)
-	if c == nil {
+	x.via = via
+	defer func() { x.via = nil }()
+	fail, reused := x.reuse(via.Pool)
+	if !reused {
+		var c *transport.Conn
 		if c, fail = x.dial(via.Pool); fail != nil {
 			if fail.expired() {
 				return fail, true
@@ -95,11 +98,9 @@ func (x *exchange) sendVia(via *transport.Via) (fail *Failure, ended bool) {
 			x.o.HopFailures++
 			return nil, false
 		}
+		x.setUpstream(c, via.Pool)
+		fail = x.roundTrip()
 	}
-	x.setUpstream(c, via.Pool)
-	x.via = via
-	fail = x.roundTrip()
-	x.via = nil
 	if fail == nil {
 		via.Works()
 		return nil, true
@@ -120,6 +121,9 @@ func (x *exchange) mayRepeat() bool {
 
 // errHopLost is never seen by a client: the request may be repeated where it is returned.
 var errHopLost = &Failure{502, ReasonUpstreamClosed, "the proxy on the endpoint's node does not answer and is not ready"}
+
+// errUpSpoke is never seen by a client: nothing was written where it is returned, and another connection is taken.
+var errUpSpoke = &Failure{502, ReasonUpstreamClosed, "the connection was not idle"}
 
 // errUnsent is never seen by a client: another endpoint is picked already where it is returned.
 var errUnsent = &Failure{502, ReasonConnectError, "the proxy on the endpoint's node could not send the request"}

@@ -111,26 +111,47 @@ func TestFreshConnectionIsNotTriedAgain(t *testing.T) {
 	}
 }
 
-func TestPostAvoidsDeadConnections(t *testing.T) {
+// TestSpokenOn finds the pooled connection closed, or with a response nobody asked for: no request, however it is sent, may use it.
+func TestSpokenOn(t *testing.T) {
 	t.Parallel()
-	closed := make(chan struct{})
-	e := newEndpoint(t, func(i int, c *client) {
-		c.tryHead()
-		c.reply(ok)
-		if i == 0 {
-			_ = c.c.Close()
-			close(closed)
-			return
+	for name, second := range map[string]string{
+		"whole":    postX,
+		"streamed": "POST /a HTTP/1.1\r\nHost: web\r\nContent-Length: 100000\r\n\r\n" + strings.Repeat("x", 100000),
+		"held":     "POST /a HTTP/1.1\r\nHost: web\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\nx",
+	} {
+		for spoilt, unasked := range map[string]string{"closed": "", "spoken on": "HTTP/1.1 299 no\r\nContent-Length: 0\r\n\r\n"} {
+			t.Run(name+", "+spoilt, func(t *testing.T) {
+				t.Parallel()
+				pooled, said := make(chan struct{}), make(chan struct{})
+				e := newEndpoint(t, func(i int, c *client) {
+					c.tryHead()
+					c.reply(ok)
+					if i == 0 {
+						<-pooled
+						c.reply(unasked)
+						_ = c.c.CloseWrite()
+						close(said)
+					}
+					if n, _ := io.Copy(io.Discard, c.r); i == 0 && n > 0 {
+						t.Errorf("%d bytes were sent on the spoilt connection", n)
+					}
+				})
+				r := newRig(t, rigOptions{}, e.addr)
+				c := r.dial()
+				c.send(get)
+				c.expect(cliOK)
+				close(pooled)
+				<-said
+				c.send(second)
+				if h := c.head(); !strings.HasPrefix(h, "HTTP/1.1 200 OK\r\n") {
+					t.Errorf("got %q", h)
+				}
+				if o := r.target.outcome(t, 1); o.Resends != 0 || e.conns.Load() != 2 {
+					t.Errorf("got %+v over %d connections", o, e.conns.Load())
+				}
+			})
 		}
-		_, _ = io.Copy(io.Discard, c.r)
-	})
-	r := newRig(t, rigOptions{}, e.addr)
-	c := r.dial()
-	c.send(get)
-	c.expect(cliOK)
-	<-closed
-	c.send(postX)
-	c.expect(cliOK)
+	}
 }
 
 func TestReuseRaceMovesOn(t *testing.T) {

@@ -51,6 +51,15 @@ func (s *stream) fill(pool *transport.Buffers, want int64, stop *atomic.Bool) er
 	return err
 }
 
+// ask writes a whole request and waits for the beginning of the response, as transport.Conn.Ask.
+func (s *stream) ask(pool *transport.Buffers, p []byte, stall time.Duration, want int64, stop *atomic.Bool) (wrote int, err error) {
+	b, n, wrote, err := s.c.Ask(pool, p, stall, want, stop)
+	if err == nil {
+		s.b, s.r, s.w = b, 0, n
+	}
+	return wrote, err
+}
+
 // enlarge moves to a large buffer.
 func (s *stream) enlarge(pool *transport.Buffers) {
 	if len(s.b.B) >= transport.LargeBuffer {
