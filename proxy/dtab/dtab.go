@@ -12,14 +12,17 @@ type Dentry struct {
 
 // ParseDentry reads a dentry whose two sides are given apart. The error is an *Error whose Field is "prefix" or "dst", and whose
 // position counts from the start of that field.
-func ParseDentry(prefix, dst string) (Dentry, error) {
-	p := parser{in: prefix, field: "prefix"}
+func ParseDentry(prefix, dst string) (Dentry, error) { return new(Parser).Dentry(prefix, dst) }
+
+// Dentry is ParseDentry.
+func (shared *Parser) Dentry(prefix, dst string) (Dentry, error) {
+	p := parser{memory: shared, in: prefix, field: "prefix"}
 	x := p.prefix()
 	p.end("'/' or the end")
 	if p.err != nil {
 		return Dentry{}, p.err
 	}
-	p = parser{in: dst, field: "dst"}
+	p = parser{memory: shared, in: dst, field: "dst"}
 	t := p.wholeTree()
 	p.end("'|', '&' or the end")
 	if p.err != nil {
@@ -45,7 +48,7 @@ type Dtab []Dentry
 // Parse reads dentries separated by ";", with one trailing ";" allowed. A text of blanks and comments alone is the empty dtab.
 // Each dentry gets its position as Source.Index. The error is an *Error.
 func Parse(s string) (Dtab, error) {
-	p := parser{in: s}
+	p := parser{memory: new(Parser), in: s}
 	d := p.dtab()
 	p.end("';', '|', '&' or the end")
 	if p.err != nil {

@@ -9,10 +9,11 @@ import (
 // parser reads one text by recursive descent. The first error is kept and moves the position to the end, so that every loop
 // ends; what was read is then of no use.
 type parser struct {
-	in    string
-	pos   int
-	field string
-	err   *Error
+	memory *Parser
+	in     string
+	pos    int
+	field  string
+	err    *Error
 
 	nesting, nodes int
 }
@@ -134,13 +135,27 @@ func (p *parser) hex() byte {
 	return c
 }
 
+// elements returns how many elements the path has that begins here, if it is one.
+func (p *parser) elements() int {
+	n := 1
+	for _, c := range []byte(p.in[p.pos:]) {
+		switch {
+		case c == '/' && n < MaxPathElements:
+			n++
+		case c != '*' && c != '\\' && !showable(c):
+			return n
+		}
+	}
+	return n
+}
+
 func (p *parser) path() Path {
 	p.blanks()
 	p.eat('/', "'/'")
 	if !p.labelNext() {
 		return nil
 	}
-	var path Path
+	path := Path(p.memory.paths.take(p.elements()))
 	for {
 		if len(path) == MaxPathElements {
 			p.exceed("MaxPathElements", MaxPathElements, "path elements")
@@ -159,7 +174,7 @@ func (p *parser) prefix() Prefix {
 	if !p.labelNext() && p.peek() != '*' {
 		return nil
 	}
-	var x Prefix
+	x := Prefix(p.memory.prefixes.take(p.elements()))
 	for {
 		if len(x) == MaxPathElements {
 			p.exceed("MaxPathElements", MaxPathElements, "path elements")
@@ -192,7 +207,7 @@ func (p *parser) branches(kind Kind, sep byte, branch func() Weighted) Tree {
 	if p.peek() != sep {
 		return first.Tree
 	}
-	t := Tree{Kind: kind, Branches: []Weighted{first}}
+	t := Tree{Kind: kind, Branches: append(p.memory.branches.take(2), first)}
 	p.count()
 	for p.maybe(sep) {
 		t.Branches = append(t.Branches, branch())

@@ -35,7 +35,7 @@ type Path []string
 
 // ParsePath reads one path, with blanks and comments around it allowed. The error is an *Error.
 func ParsePath(s string) (Path, error) {
-	p := parser{in: s}
+	p := parser{memory: new(Parser), in: s}
 	path := p.path()
 	p.end("end of input")
 	if p.err != nil {

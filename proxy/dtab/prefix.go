@@ -15,7 +15,7 @@ type Prefix []Elem
 
 // ParsePrefix reads one prefix, with blanks and comments around it allowed. The error is an *Error.
 func ParsePrefix(s string) (Prefix, error) {
-	p := parser{in: s}
+	p := parser{memory: new(Parser), in: s}
 	prefix := p.prefix()
 	p.end("end of input")
 	if p.err != nil {

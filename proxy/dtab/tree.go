@@ -69,7 +69,7 @@ type Weighted struct {
 
 // ParseTree reads one name tree, with blanks and comments around it allowed. The error is an *Error.
 func ParseTree(s string) (Tree, error) {
-	p := parser{in: s}
+	p := parser{memory: new(Parser), in: s}
 	t := p.wholeTree()
 	p.end("'|', '&' or the end")
 	if p.err != nil {
