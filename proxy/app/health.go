@@ -15,6 +15,7 @@ import (
 	"github.com/fairlead/fairlead/proxy/naming"
 	"github.com/fairlead/fairlead/proxy/naming/transformer"
 	"github.com/fairlead/fairlead/proxy/naming/utility"
+	"github.com/fairlead/fairlead/proxy/pace"
 	"github.com/fairlead/fairlead/proxy/route"
 )
 
@@ -140,11 +141,16 @@ func (h *health) follow(cfg *config.Config, routers map[string]*router) {
 	defer h.mu.Unlock()
 	h.wanted = nil
 	names := make(map[followKey]*naming.Name)
+	var p pace.Pace
 	for _, d := range cfg.Dtabs {
 		r := routers[d.Router]
 		for i := range d.Dentries {
+			if r == nil || len(h.wanted) == maxFollowed {
+				break
+			}
+			p.Step()
 			for _, path := range leaves(nil, &d.Dentries[i].Dst) {
-				if r == nil || len(h.wanted) == maxFollowed {
+				if len(h.wanted) == maxFollowed {
 					break
 				}
 				h.wanted = append(h.wanted, destination{dtab: d.Namespace + "/" + d.Name, router: d.Router, index: i, path: path})

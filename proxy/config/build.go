@@ -9,6 +9,7 @@ import (
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/proxy/dtab"
+	"github.com/fairlead/fairlead/proxy/pace"
 )
 
 // Build returns what a proxy serves from: the mesh, and the Dtabs in the order they apply, which is by priority, namespace and
@@ -59,6 +60,7 @@ func effectiveRouters(m *Mesh, served []*Dtab) []Router {
 	for _, d := range served {
 		counts[d.Router] += len(d.Dentries)
 	}
+	var p pace.Pace
 	routers := slices.Clone(m.Routers)
 	index := make(map[string]int, len(routers))
 	for i := range routers {
@@ -69,6 +71,7 @@ func effectiveRouters(m *Mesh, served []*Dtab) []Router {
 		}
 	}
 	for _, d := range served {
+		p.Step()
 		if i, ok := index[d.Router]; ok && len(d.Dentries) > 0 {
 			routers[i].Dtab = append(routers[i].Dtab, d.Dentries...)
 		}

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"unicode/utf8"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -55,7 +54,7 @@ func (d *Documents) decode(data []byte) *Error {
 	switch {
 	case len(data) > MaxFileBytes:
 		ps.add(Problem{File: d.name, Message: tooMany("bytes", MaxFileBytes, len(data))})
-	case !utf8.Valid(data):
+	case !validUTF8(data):
 		line, column := invalidUTF8(data)
 		ps.add(Problem{File: d.name, Line: line, Column: column, Message: "expected UTF-8"})
 	default:

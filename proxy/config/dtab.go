@@ -9,6 +9,7 @@ import (
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/proxy/dtab"
+	"github.com/fairlead/fairlead/proxy/pace"
 )
 
 // AcceptDtab validates a Dtab for the mesh it refers to. It is a pure function of the two: other Dtabs never decide. It shares
@@ -53,8 +54,11 @@ func parseDentries(ps *problems, field string, rules []v1alpha1.Dentry, object s
 		return nil
 	}
 	out := make(dtab.Dtab, 0, len(rules))
+	var p pace.Pace
+	var parser dtab.Parser
 	for i := range rules {
-		parsed, err := parseDentry(&rules[i])
+		p.Step()
+		parsed, err := parseDentry(&parser, &rules[i])
 		if err != nil {
 			err.Field = fmt.Sprintf("%s[%d]%s", field, i, err.Field)
 			ps.add(*err)
@@ -67,7 +71,7 @@ func parseDentries(ps *problems, field string, rules []v1alpha1.Dentry, object s
 }
 
 // parseDentry returns a problem whose field is relative to the rule.
-func parseDentry(d *v1alpha1.Dentry) (dtab.Dentry, *Problem) {
+func parseDentry(parser *dtab.Parser, d *v1alpha1.Dentry) (dtab.Dentry, *Problem) {
 	for _, side := range []struct {
 		field, text string
 		limit       int
@@ -81,7 +85,7 @@ func parseDentry(d *v1alpha1.Dentry) (dtab.Dentry, *Problem) {
 			}
 		}
 	}
-	parsed, err := dtab.ParseDentry(d.Prefix, d.Dst)
+	parsed, err := parser.Dentry(d.Prefix, d.Dst)
 	if err != nil {
 		p := grammarProblem("", err)
 		var e *dtab.Error
@@ -106,12 +110,12 @@ func grammarProblem(field string, err error) Problem {
 
 // checkDtabSize bounds the object. The exact size is only computed for objects that could exceed the limit.
 func checkDtabSize(ps *problems, d *v1alpha1.Dtab) {
-	const overhead, worstEscape = 32, 6
-	estimate := 1024
+	const overhead = 32
+	estimate := 6 << 10
 	for i := range d.Spec.Dentries {
-		estimate += overhead + len(d.Spec.Dentries[i].Prefix) + len(d.Spec.Dentries[i].Dst)
+		estimate += overhead + jsonBytes(d.Spec.Dentries[i].Prefix) + jsonBytes(d.Spec.Dentries[i].Dst)
 	}
-	if estimate*worstEscape <= MaxObjectBytes {
+	if estimate <= MaxObjectBytes {
 		return
 	}
 	if data, err := Encode(nil, []*v1alpha1.Dtab{d}); err != nil {
@@ -119,6 +123,18 @@ func checkDtabSize(ps *problems, d *v1alpha1.Dtab) {
 	} else if len(data) > MaxObjectBytes {
 		ps.at("spec", "expected at most %d bytes (as JSON), found %d", MaxObjectBytes, len(data))
 	}
+}
+
+// jsonBytes returns how many bytes s takes as JSON, or more.
+func jsonBytes(s string) int {
+	const escape = 6
+	n := len(s)
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c == '"' || c == '\\' || c >= 0x7f {
+			n += escape - 1
+		}
+	}
+	return n
 }
 
 // checkRefs answers whether the Dtab is for this mesh and for a router that it has.

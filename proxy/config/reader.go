@@ -1,10 +1,10 @@
 package config
 
 import (
-	"crypto/sha256"
-	"runtime"
+	"hash/maphash"
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/proxy/pace"
 )
 
 // Reader reads one file again and again. Dtab documents whose text did not change, below a Mesh that did not, are not read and accepted
@@ -18,7 +18,15 @@ type Reader struct {
 	mesh  digest
 }
 
-type digest [sha256.Size]byte
+// digest tells texts apart within this process.
+type digest struct {
+	hash   uint64
+	length int
+}
+
+var seed = maphash.MakeSeed()
+
+func digestOf(text []byte) digest { return digest{maphash.Bytes(seed, text), len(text)} }
 
 type knownDtab struct {
 	object   *v1alpha1.Dtab
@@ -28,7 +36,7 @@ type knownDtab struct {
 // NewReader returns a Reader of the file that errors call name.
 func NewReader(name string, env Environment) *Reader { return &Reader{name: name, env: env} }
 
-// Read is DecodeConfig for the text that the file has now.
+// Read is DecodeConfig for the text that the file has now. Nothing of data is kept.
 func (r *Reader) Read(data []byte) (*Config, *Error) {
 	docs := r.documents()
 	cfg, err := docs.config(docs.decode(data))
@@ -46,9 +54,10 @@ func (r *Reader) documents() *Documents {
 	docs.reuse = func(chunks []chunk) func(chunk) bool {
 		sums := make(map[*byte]digest, len(chunks))
 		sameMesh := false
+		var p pace.Pace
 		for _, c := range chunks {
-			runtime.Gosched() // requests may wait behind this on few cores
-			sum := digest(sha256.Sum256(c.text))
+			p.Step()
+			sum := digestOf(c.text)
 			sums[&c.text[0]] = sum
 			sameMesh = sameMesh || sum == r.mesh
 		}
@@ -73,12 +82,13 @@ func (r *Reader) remember(docs *Documents, cfg *Config) {
 	for _, d := range cfg.Dtabs {
 		accepted[d.Namespace+"/"+d.Name] = d
 	}
-	r.mesh = sha256.Sum256(docs.sources[docs.Meshes[0]].text)
+	r.mesh = digestOf(docs.sources[docs.Meshes[0]].text)
 	r.known = make(map[digest]knownDtab, len(docs.Dtabs))
+	var p pace.Pace
 	for _, t := range docs.Dtabs {
-		runtime.Gosched()
+		p.Step()
 		if a := accepted[t.Namespace+"/"+t.Name]; a != nil {
-			r.known[sha256.Sum256(docs.sources[t].text)] = knownDtab{t, a}
+			r.known[digestOf(docs.sources[t].text)] = knownDtab{t, a}
 		}
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"unicode/utf8"
+
+	"github.com/fairlead/fairlead/proxy/pace"
 )
 
 // chunk is one document of a YAML stream: its text and how many lines of the file come before it.
@@ -29,7 +31,11 @@ func split(data []byte) []chunk {
 			out = append(out, chunk{text, line})
 		}
 	}
+	var p pace.Pace
 	for pos, line := 0, 0; pos < len(data); line++ {
+		if line%64 == 0 {
+			p.Step()
+		}
 		end := len(data)
 		if i := bytes.IndexByte(data[pos:], '\n'); i >= 0 {
 			end = pos + i + 1
@@ -58,6 +64,23 @@ func marker(line []byte) (rest []byte, ok bool) {
 
 func tooMany(what string, limit, found int) string {
 	return fmt.Sprintf("expected at most %d %s, found %d", limit, what, found)
+}
+
+// validUTF8 is utf8.Valid, at a pace.
+func validUTF8(data []byte) bool {
+	var p pace.Pace
+	for len(data) > 0 {
+		p.Step()
+		end := min(len(data), 64<<10)
+		for end < len(data) && !utf8.RuneStart(data[end]) {
+			end++
+		}
+		if !utf8.Valid(data[:end]) {
+			return false
+		}
+		data = data[end:]
+	}
+	return true
 }
 
 // invalidUTF8 returns where the first byte that is no UTF-8 stands.

@@ -14,13 +14,14 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/proxy/pace"
 )
 
 // readYAML reads one document by its tree of nodes, and keeps the object where nothing is wrong with its form.
 func (d *Documents) readYAML(ps *problems, c chunk) {
 	own := problems{}
 	defer func() { ps.merge(own.err()) }()
-	w := &walker{ps: &own, file: d.name, line: c.line, plans: map[reflect.Type]*plan{}}
+	w := newWalker(&own, d.name, c.line)
 	root := w.parse(c.text)
 	if root == nil || !w.inspect(root, 0) {
 		return
@@ -50,6 +51,11 @@ type walker struct {
 	line  int
 	plans map[reflect.Type]*plan
 	out   bytes.Buffer
+	pace  pace.Pace
+}
+
+func newWalker(ps *problems, file string, line int) *walker {
+	return &walker{ps: ps, file: file, line: line, plans: map[reflect.Type]*plan{}}
 }
 
 // at reports a mistake at a node.
@@ -63,7 +69,7 @@ func (w *walker) parse(text []byte) *yaml.Node {
 		// JSON may be indented with tabs, where YAML may not. It has none inside strings.
 		text = bytes.ReplaceAll(text, []byte("\t"), []byte(" "))
 	}
-	dec := yaml.NewDecoder(bytes.NewReader(text))
+	dec := yaml.NewDecoder(&pacedReader{text: text})
 	var doc, more yaml.Node
 	switch err := dec.Decode(&doc); {
 	case errors.Is(err, io.EOF):
@@ -87,6 +93,23 @@ func (w *walker) parse(text []byte) *yaml.Node {
 	return doc.Content[0]
 }
 
+// pacedReader gives the text in small pieces, and rests between them.
+type pacedReader struct {
+	text []byte
+	pace pace.Pace
+}
+
+func (r *pacedReader) Read(p []byte) (int, error) {
+	const piece = 512
+	r.pace.Step()
+	if len(r.text) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p[:min(len(p), piece)], r.text)
+	r.text = r.text[n:]
+	return n, nil
+}
+
 var yamlLine = regexp.MustCompile(`^yaml: (?:line ([0-9]+): )?`)
 
 func (w *walker) syntax(err error) {
@@ -104,6 +127,7 @@ func (w *walker) syntax(err error) {
 
 // inspect refuses what makes a tree larger than its text or its meaning depend on the reader. It stops at the first of them.
 func (w *walker) inspect(n *yaml.Node, depth int) bool {
+	w.pace.Step()
 	switch {
 	case depth > MaxDepth:
 		w.at(n, "", fmt.Sprintf("expected at most %d levels", MaxDepth))

@@ -54,6 +54,7 @@ func (p *plan) add(t reflect.Type) {
 
 // value writes n as JSON of type t, or reports why it is not one.
 func (w *walker) value(n *yaml.Node, t reflect.Type, at *step, r rule) {
+	w.pace.Step()
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}

@@ -1,11 +1,10 @@
 package control
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"os"
 	"slices"
@@ -15,6 +14,7 @@ import (
 	"github.com/go-logr/logr"
 
 	"github.com/fairlead/fairlead/proxy/config"
+	"github.com/fairlead/fairlead/proxy/pace"
 	"github.com/fairlead/fairlead/proxy/telemetry"
 )
 
@@ -28,6 +28,8 @@ const (
 	// racy is how young a file's time stamp must be to distrust it: two writes within one tick of the file system's clock look
 	// alike.
 	racy = 2 * time.Second
+	// pieceBytes is how much is read or hashed at a time.
+	pieceBytes = 64 << 10
 	// retryPolls is after how many polls a good file that could not be applied is tried again: what was in the way, such as another
 	// process on its port, may have gone.
 	retryPolls = 25
@@ -56,7 +58,12 @@ type File struct {
 
 	// seen is what the file looked like when it was last read; sum is the hash of what was last given to load.
 	seen stamp
-	sum  [sha256.Size]byte
+	sum  uint64
+	// text is what the file holds, in memory that the next reading uses again: to take as much anew takes long for a large file, and is
+	// where everything waits.
+	text []byte
+	// piece is what a file is read through.
+	piece []byte
 	// retryIn counts the polls down to the next try of a file that could not be applied; 0 when there is none to come.
 	retryIn int
 	// again is true while content that could not be applied is tried another time: the same error is then old news.
@@ -169,12 +176,13 @@ func (f *File) touched() bool {
 // settled returns what the file holds and its hash, once it stays the same for a moment. A file that is written all the time is tried at
 // the next poll. One that holds what was last given to load is not kept, unless it is needed: it may be large, and is looked at often
 // while it is young.
-func (f *File) settled(ctx context.Context, needed bool) (data []byte, sum [sha256.Size]byte, err error) {
-	hash := sha256.New()
-	if err := f.copy(hash); err != nil {
-		return nil, sum, err
+func (f *File) settled(ctx context.Context, needed bool) (data []byte, sum uint64, err error) {
+	var hash maphash.Hash
+	hash.SetSeed(seed)
+	if err := f.copy(&hash); err != nil {
+		return nil, 0, err
 	}
-	if hash.Sum(sum[:0]); sum == f.sum && !needed {
+	if sum = hash.Sum64(); sum == f.sum && !needed {
 		return nil, sum, nil
 	}
 	pause := time.NewTimer(settle)
@@ -198,20 +206,35 @@ func (f *File) settled(ctx context.Context, needed bool) (data []byte, sum [sha2
 	return nil, sum, fmt.Errorf("%s: keeps changing while it is read", f.opts.Path)
 }
 
-// sumOf hashes in pieces: nothing interrupts the hashing of one, and where it takes long everything waits.
-func sumOf(data []byte) (sum [sha256.Size]byte) {
-	hash := sha256.New()
-	for piece := range slices.Chunk(data, 64<<10) {
-		hash.Write(piece)
+// seed makes hashes of this process that nobody can make collide who writes a file.
+var seed = maphash.MakeSeed()
+
+func sumOf(data []byte) uint64 {
+	var hash maphash.Hash
+	hash.SetSeed(seed)
+	var p pace.Pace
+	for piece := range slices.Chunk(data, pieceBytes) {
+		p.Step()
+		_, _ = hash.Write(piece) // never fails
 	}
-	hash.Sum(sum[:0])
-	return sum
+	return hash.Sum64()
 }
 
+// read returns what the file holds, until the next read.
 func (f *File) read() ([]byte, error) {
-	var data bytes.Buffer
-	err := f.copy(&data)
-	return data.Bytes(), err
+	f.text = f.text[:0]
+	if err := f.copy(writerFunc(func(p []byte) { f.text = append(f.text, p...) })); err != nil {
+		return nil, err
+	}
+	return f.text, nil
+}
+
+// writerFunc is an io.Writer that never fails.
+type writerFunc func(p []byte)
+
+func (w writerFunc) Write(p []byte) (int, error) {
+	w(p)
+	return len(p), nil
 }
 
 // copy writes what the file holds, and notes what it looked like.
@@ -227,10 +250,10 @@ func (f *File) copy(to io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("configuration: %w", err)
 	}
-	if buffer, ok := to.(*bytes.Buffer); ok {
-		buffer.Grow(int(min(info.Size(), maxFileBytes)) + bytes.MinRead)
+	if size := int(min(info.Size(), maxFileBytes)); cap(f.text) < size {
+		f.text = make([]byte, 0, size+size/16) // room for what an edit adds
 	}
-	n, err := io.Copy(to, io.LimitReader(file, maxFileBytes+1))
+	n, err := f.paced(to, io.LimitReader(file, maxFileBytes+1))
 	if err != nil {
 		return fmt.Errorf("configuration: %w", err)
 	}
@@ -239,6 +262,28 @@ func (f *File) copy(to io.Writer) error {
 	}
 	f.seen.info, f.seen.read = info, now
 	return nil
+}
+
+// paced is io.Copy, at a pace.
+func (f *File) paced(to io.Writer, from io.Reader) (n int64, err error) {
+	if f.piece == nil {
+		f.piece = make([]byte, pieceBytes)
+	}
+	var p pace.Pace
+	for {
+		p.Step()
+		got, err := from.Read(f.piece)
+		n += int64(got)
+		if _, bad := to.Write(f.piece[:got]); bad != nil {
+			return n, bad
+		}
+		if errors.Is(err, io.EOF) {
+			return n, nil
+		}
+		if err != nil {
+			return n, err
+		}
+	}
 }
 
 // load decodes, validates and applies.
