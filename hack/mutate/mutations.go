@@ -91,6 +91,24 @@ func wireMutations() []mutation {
 			pkg:     "./test/conformance", run: "^TestWireCases$/^response",
 		},
 		{
+			name: "read a comment as a part of a plain rule", file: "proxy/config/plain.go",
+			search:  "		case c == ' ' && i < len(s)-1 && s[i+1] != '#':\n",
+			replace: "		case c == ' ' && i < len(s)-1:\n",
+			pkg:     "./proxy/config", run: "^TestReadPlain$",
+		},
+		{
+			name: "read plain rules wherever their key stands", file: "proxy/config/plain.go",
+			search:  "	if !exact || list.Line != ",
+			replace: "	if !exact || list.Line > 1<<20 && list.Line != ",
+			pkg:     "./proxy/config", run: "^TestReadPlain$",
+		},
+		{
+			name: "let rules share elements", file: "proxy/dtab/slab.go",
+			search:  "	out := s.free[:0:n]\n",
+			replace: "	out := s.free[:0]\n",
+			pkg:     "./proxy/dtab", run: "^TestParserSharesNoElement$",
+		},
+		{
 			name: "trust an idle connection to an endpoint", file: "proxy/transport/ask.go",
 			search:  "	if c.reused {\n",
 			replace: "	if c.reused && c.shard > 1<<20 {\n",

@@ -78,7 +78,7 @@ func (d *Documents) read(ps *problems, data []byte) {
 			ps.add(Problem{File: d.name, Line: c.line + 1, Message: tooMany("bytes in a document", MaxDocumentBytes, len(c.text))})
 			continue
 		}
-		if !known(c) && !d.readEncoded(c) {
+		if !known(c) && !d.readEncoded(c) && !d.readPlain(c) {
 			d.readYAML(ps, c)
 		}
 	}
