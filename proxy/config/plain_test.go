@@ -52,6 +52,7 @@ func TestReadPlain(t *testing.T) {
 		plainHead + "  dentries:\n  - {prefix: /svc, dst: /a}\n   - {prefix: /svc, dst: /a}\n":                                            false,
 		plainHead + "  dentries:\n  - {prefix: /svc, dst: /a}\n  priority: 3\n":                                                           false,
 		plainHead + "  dentries: []\n  priority: |\n  dentries:\n  - {prefix: /svc, dst: /a}\n":                                           false,
+		plainHead + "  dentries: []\nstatus: |\n  dentries:\n  - {prefix: /svc, dst: /a}\n":                                               false,
 		plainHead + "  dentries:\n  dentries:\n  - {prefix: /svc, dst: /a}\n":                                                             false,
 		strings.Replace(plainHead, "spec:", "spec: {", 1) + "  dentries:\n  - {prefix: /svc, dst: /a}\n":                                  false,
 		strings.Replace(plainHead, "kind: Dtab", "kind: Mesh", 1) + "  dentries:\n  - {prefix: /a, dst: /a}\n":                            false,
