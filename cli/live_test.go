@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -17,17 +16,8 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/fairlead/fairlead/proxy/app"
+	"github.com/fairlead/fairlead/test/testkit/freeport"
 )
-
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
-}
 
 // proxy runs a standalone proxy between a client and two backends, and returns its admin address. Each of the hosts was called.
 func proxy(t *testing.T, hosts ...string) (admin string, v1, v2 string) {
@@ -38,7 +28,7 @@ func proxy(t *testing.T, hosts ...string) (admin string, v1, v2 string) {
 		return "/$/inet/" + strings.Replace(strings.TrimPrefix(s.URL, "http://"), ":", "/", 1)
 	}
 	v1, v2 = backend(), backend()
-	port, adminPort := freePort(t), freePort(t)
+	port, adminPort := freeport.Get(t), freeport.Get(t)
 	config := file(t, fmt.Sprintf("kind: Mesh\napiVersion: fairlead.dev/v1alpha1\nmetadata: {name: live}\nspec:\n  admin: {port: %d}\n  routers:\n"+
 		"  - name: outgoing\n    servers: [{port: %d}]\n    dtab: [{prefix: /svc, dst: %s}]\n"+
 		"---\nkind: Dtab\napiVersion: fairlead.dev/v1alpha1\nmetadata: {name: web}\nspec:\n  meshRef: {name: live}\n  router: outgoing\n  dentries:\n"+

@@ -11,6 +11,8 @@ import (
 	"runtime"
 	"runtime/debug"
 	"testing"
+
+	"github.com/fairlead/fairlead/test/testkit/freeport"
 )
 
 // TestNoAllocations holds a request that has a route to zero allocations, from the listener to the endpoint and back, whatever names
@@ -70,7 +72,7 @@ func kept(t *testing.T, identifiers string) func() {
 			}
 		}
 	}()
-	port := freePort(t)
+	port := freeport.Get(t)
 	a := start(t, Options{})
 	text := identifiedBy(port, inet(l.Addr().(*net.TCPAddr).AddrPort()), identifiers)
 	if err := a.Apply(t.Context(), decode(t, text)); err != nil {

@@ -21,6 +21,7 @@ import (
 
 	"github.com/fairlead/fairlead/proxy/config"
 	"github.com/fairlead/fairlead/proxy/telemetry"
+	"github.com/fairlead/fairlead/test/testkit/freeport"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -38,16 +39,6 @@ func backend(t *testing.T, name string) netip.AddrPort {
 	}))
 	t.Cleanup(s.Close)
 	return netip.MustParseAddrPort(s.Listener.Addr().String())
-}
-
-func freePort(t testing.TB) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 func decode(t *testing.T, text string) *config.Config {
@@ -125,7 +116,7 @@ func inet(a netip.AddrPort) string { return fmt.Sprintf("/$/inet/%s/%d", a.Addr(
 
 func TestRequestGoesWhereTheRulesLead(t *testing.T) {
 	web, api := backend(t, "web"), backend(t, "api")
-	port := freePort(t)
+	port := freeport.Get(t)
 	a := start(t, Options{})
 	if err := a.Apply(t.Context(), decode(t, mesh(port, "/svc/web => "+inet(web), "/svc/api => "+inet(api)))); err != nil {
 		t.Fatal(err)
@@ -142,8 +133,8 @@ func TestRequestGoesWhereTheRulesLead(t *testing.T) {
 }
 
 func TestFailuresSayWhy(t *testing.T) {
-	closed := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(freePort(t)))
-	port := freePort(t)
+	closed := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(freeport.Get(t)))
+	port := freeport.Get(t)
 	metrics := telemetry.New()
 	a := start(t, Options{Metrics: metrics})
 	if err := a.Apply(t.Context(), decode(t, mesh(port,
@@ -183,7 +174,7 @@ func TestFailuresSayWhy(t *testing.T) {
 // TestRulesAnswerWithAStatus: counted as a response, and no failure of the proxy.
 func TestRulesAnswerWithAStatus(t *testing.T) {
 	web := backend(t, "web")
-	port := freePort(t)
+	port := freeport.Get(t)
 	metrics := telemetry.New()
 	a := start(t, Options{Metrics: metrics})
 	if err := a.Apply(t.Context(), decode(t, mesh(port,
@@ -222,7 +213,7 @@ func TestRulesAnswerWithAStatus(t *testing.T) {
 // TestEditsUnderTraffic: a swap loses no request, and once Apply returned no request follows the old rules.
 func TestEditsUnderTraffic(t *testing.T) {
 	v1, v2 := backend(t, "v1"), backend(t, "v2")
-	port := freePort(t)
+	port := freeport.Get(t)
 	a := start(t, Options{})
 	cfg := map[string]*config.Config{
 		"v1": decode(t, mesh(port, "/svc/web => "+inet(v1))),
@@ -271,7 +262,7 @@ func TestEditsUnderTraffic(t *testing.T) {
 
 func TestListenersComeAndGo(t *testing.T) {
 	web := backend(t, "web")
-	first, second := freePort(t), freePort(t)
+	first, second := freeport.Get(t), freeport.Get(t)
 	a := start(t, Options{})
 	apply := func(port int) error { return a.Apply(t.Context(), decode(t, mesh(port, "/svc/web => "+inet(web)))) }
 	if err := apply(first); err != nil {
@@ -312,7 +303,7 @@ func TestListenersComeAndGo(t *testing.T) {
 // TestLimitsChangeLive: no setting that a Mesh may edit needs the listener to be opened anew.
 func TestLimitsChangeLive(t *testing.T) {
 	web := backend(t, "web")
-	port := freePort(t)
+	port := freeport.Get(t)
 	a := start(t, Options{})
 	text := mesh(port, "/svc/web => "+inet(web))
 	c := client(t)
@@ -346,7 +337,7 @@ func TestClusterPolicy(t *testing.T) {
 			t.Errorf("%s: %v", addr, err)
 		}
 	}
-	port := freePort(t)
+	port := freeport.Get(t)
 	a := start(t, Options{Policy: policy})
 	if err := a.Apply(t.Context(), decode(t, mesh(port,
 		"/svc/literal => "+inet(secret),
@@ -365,7 +356,7 @@ func TestClusterPolicy(t *testing.T) {
 
 func TestHealthOfDestinations(t *testing.T) {
 	v1, v2 := backend(t, "v1"), backend(t, "v2")
-	port := freePort(t)
+	port := freeport.Get(t)
 	a := start(t, Options{})
 	text := mesh(port, "/srv/v2 => "+inet(v2)) + fmt.Sprintf(`---
 apiVersion: fairlead.dev/v1alpha1

@@ -17,6 +17,7 @@ import (
 	"github.com/go-logr/logr/testr"
 
 	"github.com/fairlead/fairlead/proxy/telemetry"
+	"github.com/fairlead/fairlead/test/testkit/freeport"
 )
 
 // holdingBackend answers once release is called. arrived gets one value for each request.
@@ -65,7 +66,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 // connections would be cut when the process ends.
 func TestNothingIsAppliedWhileDraining(t *testing.T) {
 	slow, arrived, release := holdingBackend(t)
-	port := freePort(t)
+	port := freeport.Get(t)
 	a := New(Options{Log: testr.New(t), Metrics: telemetry.New()})
 	text := mesh(port, "/svc/slow => "+inet(slow))
 	if err := a.Apply(t.Context(), decode(t, text)); err != nil {
@@ -109,7 +110,7 @@ func TestNothingIsAppliedWhileDraining(t *testing.T) {
 func TestMetricsOfWhatComesBack(t *testing.T) {
 	slow, arrived, release := holdingBackend(t)
 	web := backend(t, "web")
-	port, away := freePort(t), freePort(t)
+	port, away := freeport.Get(t), freeport.Get(t)
 	tree := telemetry.New()
 	a := start(t, Options{Metrics: tree})
 	a.drainTimeout = time.Second
@@ -145,7 +146,7 @@ func TestMetricsOfWhatComesBack(t *testing.T) {
 // TestMetricsFollowTheRouterOfAListener: a router that gets another name takes its listener's metrics with it.
 func TestMetricsFollowTheRouterOfAListener(t *testing.T) {
 	web := backend(t, "web")
-	port := freePort(t)
+	port := freeport.Get(t)
 	tree := telemetry.New()
 	a := start(t, Options{Metrics: tree})
 	a.drainTimeout = time.Millisecond

@@ -17,6 +17,7 @@ import (
 	"github.com/fairlead/fairlead/proxy/dtab"
 	"github.com/fairlead/fairlead/proxy/naming"
 	"github.com/fairlead/fairlead/proxy/telemetry"
+	"github.com/fairlead/fairlead/test/testkit/freeport"
 )
 
 // adminOf is the admin server of an app.
@@ -67,7 +68,7 @@ func (*never) Lookup(dtab.Path) naming.Live[naming.Tree] { return naming.NewVar[
 func TestDelegator(t *testing.T) {
 	defer http.DefaultClient.CloseIdleConnections()
 	web := backend(t, "web")
-	port := freePort(t)
+	port := freeport.Get(t)
 	a := start(t, Options{})
 	a.namers.assumed = func(dtab.Path, int) naming.Namer { return &never{} }
 	text := mesh(port, "/svc/web => 3 * "+inet(web)+" & 1 * $", "/svc/slow => /#/io.l5d.k8s/a/b/c")
@@ -106,7 +107,7 @@ func TestDelegator(t *testing.T) {
 func TestNamesAndDiff(t *testing.T) {
 	defer http.DefaultClient.CloseIdleConnections()
 	web, other := backend(t, "web"), backend(t, "other")
-	port := freePort(t)
+	port := freeport.Get(t)
 	a := start(t, Options{})
 	if err := a.Apply(t.Context(), decode(t, mesh(port, "/svc => "+inet(web)))); err != nil {
 		t.Fatal(err)
@@ -172,7 +173,7 @@ func TestMoved(t *testing.T) {
 
 // A preview tells the names of a configuration whose port is taken, and opens nothing.
 func TestPreview(t *testing.T) {
-	port := freePort(t)
+	port := freeport.Get(t)
 	a, err := Preview(t.Context(), inCluster(t, mesh(port, "/svc => /$/inet/127.0.0.1/80")), nil)
 	if err == nil {
 		t.Cleanup(func() { _ = a.Shutdown(context.Background()) })

@@ -13,6 +13,7 @@ import (
 
 	"github.com/fairlead/fairlead/proxy/dtab"
 	"github.com/fairlead/fairlead/proxy/telemetry"
+	"github.com/fairlead/fairlead/test/testkit/freeport"
 )
 
 func TestNodeToNode(t *testing.T) {
@@ -119,7 +120,7 @@ func TestChoicesThatAreNotFollowed(t *testing.T) {
 // rule says itself may be one.
 func TestForgedServiceIsNoAddress(t *testing.T) {
 	c := newCluster(t)
-	n := &proxyNode{name: "a", outgoing: freePort(t), incoming: freePort(t), metrics: telemetry.New()}
+	n := &proxyNode{name: "a", outgoing: freeport.Get(t), incoming: freeport.Get(t), metrics: telemetry.New()}
 	n.App = start(t, Options{Metrics: n.metrics, Node: "a", Kubernetes: c.store().Namer})
 	target := app(t, "target")
 	cfg := hopMesh(t, n.outgoing, n.incoming, "")
@@ -150,7 +151,7 @@ func TestForgedServiceIsNoAddress(t *testing.T) {
 func TestNoHop(t *testing.T) {
 	c := newCluster(t)
 	a := c.node(t, "a")
-	c.set(hopsPort, on("b", loopback(freePort(t))))
+	c.set(hopsPort, on("b", loopback(freeport.Get(t))))
 	c.set("/default/http/web", on("b", app(t, "b1")), on("c", app(t, "c1")))
 	client := client(t)
 	for range 100 {
@@ -262,7 +263,7 @@ func nodesOf(n *proxyNode) string {
 // TestLoop: rules that lead requests from proxy to proxy for ever are ended by the number of proxies they passed.
 func TestLoop(t *testing.T) {
 	c := newCluster(t)
-	outgoing, incoming := freePort(t), freePort(t)
+	outgoing, incoming := freeport.Get(t), freeport.Get(t)
 	a := start(t, Options{Node: "a", Kubernetes: c.store().Namer})
 	cfg := hopMesh(t, outgoing, incoming, "  namers:\n  - {kind: io.l5d.k8s, transformers: [{kind: io.l5d.k8s.daemonset, port: loop}]}\n")
 	cfg.Routers[0].Transformers = nil
@@ -283,7 +284,7 @@ func TestHopCannotConnect(t *testing.T) {
 	c := newCluster(t)
 	a, b := c.node(t, "a"), c.node(t, "b")
 	c.set(hopsPort, a.hop(), b.hop())
-	dead := on("b", loopback(freePort(t)))
+	dead := on("b", loopback(freeport.Get(t)))
 	post := func() (int, string, http.Header) {
 		t.Helper()
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, fmt.Sprintf("http://127.0.0.1:%d/", a.outgoing), strings.NewReader("body"))

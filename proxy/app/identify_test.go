@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/fairlead/fairlead/test/testkit/freeport"
 )
 
 // raw sends bytes on a connection of their own and returns the first response.
@@ -45,7 +47,7 @@ func identifiedBy(port int, dst, identifiers string) string {
 // TestIdentifiers: the name that each kind gives to a request is what its endpoint is told, and the target is what was not consumed.
 func TestIdentifiers(t *testing.T) {
 	web := backend(t, "web")
-	port := freePort(t)
+	port := freeport.Get(t)
 	a := start(t, Options{})
 	const (
 		consume = "{kind: io.l5d.path, segments: 2, consume: true}"
@@ -104,7 +106,7 @@ func TestIdentifiers(t *testing.T) {
 // TestClearContext: the key closes the edge both ways, live and for the listener alone that has it.
 func TestClearContext(t *testing.T) {
 	web := backend(t, "web")
-	edge, inner := freePort(t), freePort(t)
+	edge, inner := freeport.Get(t), freeport.Get(t)
 	a := start(t, Options{})
 	text := mesh(edge, "/svc/web => "+inet(web))
 	c := client(t)
@@ -136,7 +138,7 @@ func TestClearContext(t *testing.T) {
 
 // TestClearContextBeforeAnotherProxy: an error that another proxy made is as silent at the edge as one made there.
 func TestClearContextBeforeAnotherProxy(t *testing.T) {
-	edge, inner := freePort(t), freePort(t)
+	edge, inner := freeport.Get(t), freeport.Get(t)
 	second := start(t, Options{})
 	if err := second.Apply(t.Context(), decode(t, mesh(inner, "/svc/web => !"))); err != nil {
 		t.Fatal(err)

@@ -18,15 +18,16 @@ import (
 	"github.com/fairlead/fairlead/proxy/naming/dns"
 	"github.com/fairlead/fairlead/proxy/naming/k8s"
 	"github.com/fairlead/fairlead/proxy/telemetry"
+	"github.com/fairlead/fairlead/test/testkit/freeport"
 )
 
 // A request may bring rules, but none that turns what it says into an address; the mesh's own may.
 func TestRequestsMayNotNameServices(t *testing.T) {
 	web := backend(t, "web")
-	port := freePort(t)
+	port := freeport.Get(t)
 	a := start(t, Options{})
 	text := mesh(port, "/svc/web => "+inet(web), "/svc/own => /#/io.l5d.dnssrv/_http._tcp.own.test") +
-		fmt.Sprintf("  namers:\n  - {kind: io.l5d.dnssrv, dnsHosts: [\"127.0.0.1:%d\"]}\n", freePort(t))
+		fmt.Sprintf("  namers:\n  - {kind: io.l5d.dnssrv, dnsHosts: [\"127.0.0.1:%d\"]}\n", freeport.Get(t))
 	if err := a.Apply(t.Context(), decode(t, text)); err != nil {
 		t.Fatal(err)
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/fairlead/fairlead/proxy/naming"
 	"github.com/fairlead/fairlead/proxy/naming/k8s"
 	"github.com/fairlead/fairlead/proxy/telemetry"
+	"github.com/fairlead/fairlead/test/testkit/freeport"
 )
 
 // cluster is what the API server would say, in a store of its own for each node.
@@ -128,7 +129,7 @@ const hopsPort = "/mesh/incoming/demo-proxy"
 
 func (c *cluster) node(t testing.TB, name string, rules ...string) *proxyNode {
 	t.Helper()
-	n := &proxyNode{name: name, outgoing: freePort(t), incoming: freePort(t), metrics: telemetry.New()}
+	n := &proxyNode{name: name, outgoing: freeport.Get(t), incoming: freeport.Get(t), metrics: telemetry.New()}
 	n.App = start(t, Options{Metrics: n.metrics, Node: name, Kubernetes: c.store().Namer})
 	if err := n.Apply(t.Context(), hopMesh(t, n.outgoing, n.incoming, "", rules...)); err != nil {
 		t.Fatal(err)

@@ -12,12 +12,13 @@ import (
 
 	"github.com/fairlead/fairlead/proxy/route"
 	"github.com/fairlead/fairlead/proxy/telemetry"
+	"github.com/fairlead/fairlead/test/testkit/freeport"
 )
 
 // TestOverridesOfARequest: rules of a request win, the caller's own last; those that are refused say why, each with its own reason.
 func TestOverridesOfARequest(t *testing.T) {
 	v1, v2 := backend(t, "v1"), backend(t, "v2")
-	port := freePort(t)
+	port := freeport.Get(t)
 	a := start(t, Options{})
 	text := mesh(port, "/host => /$/inet", "/srv/v1 => "+inet(v1), "/srv/v2 => "+inet(v2), "/svc/web => /srv/v1", "/svc/safe => /srv/v2/safe")
 	text = strings.Replace(text, "bindingTimeoutMs", "maxHeadersKB: 32\n    bindingTimeoutMs", 1)
@@ -92,7 +93,7 @@ func fanOut(n int) string {
 // TestAddressOverridesMayBeAllowed: the key changes it for its router alone, and live.
 func TestAddressOverridesMayBeAllowed(t *testing.T) {
 	v1, v2 := backend(t, "v1"), backend(t, "v2")
-	port := freePort(t)
+	port := freeport.Get(t)
 	a := start(t, Options{})
 	text := mesh(port, "/svc/web => "+inet(v1))
 	c := client(t)
@@ -120,7 +121,7 @@ func TestManyNamesWithOverrides(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer silent.Close()
-	port := freePort(t)
+	port := freeport.Get(t)
 	metrics := telemetry.New()
 	a := start(t, Options{Metrics: metrics})
 	text := strings.Replace(mesh(port, "/svc/web => "+inet(web), "/svc/slow => /#/io.l5d.dnssrv/_http._tcp.slow.test"), "Ms: 2000", "Ms: 20000", 1) +
@@ -186,7 +187,7 @@ func metricOf(t *testing.T, tree *telemetry.Tree, name string) float64 {
 
 // TestRefusalsAreCounted: by their reason, apart from the failures of services.
 func TestRefusalsAreCounted(t *testing.T) {
-	port := freePort(t)
+	port := freeport.Get(t)
 	metrics := telemetry.New()
 	a := start(t, Options{Metrics: metrics})
 	if err := a.Apply(t.Context(), decode(t, mesh(port, "/svc/web => /x"))); err != nil {

@@ -11,12 +11,13 @@ import (
 	"github.com/fairlead/fairlead/proxy/dtab"
 	"github.com/fairlead/fairlead/proxy/naming/transformer"
 	"github.com/fairlead/fairlead/proxy/telemetry"
+	"github.com/fairlead/fairlead/test/testkit/freeport"
 )
 
 // TestTransformersOfAMesh: each kind that needs no cluster changes where requests go, live, as a part of a router and of a namer.
 func TestTransformersOfAMesh(t *testing.T) {
 	web, other := backend(t, "web"), backend(t, "other")
-	out, adminless := freePort(t), "apiVersion: fairlead.dev/v1alpha1\nkind: Mesh\nmetadata: {name: test}\nspec:\n"
+	out, adminless := freeport.Get(t), "apiVersion: fairlead.dev/v1alpha1\nkind: Mesh\nmetadata: {name: test}\nspec:\n"
 	rules := fmt.Sprintf("    dtab:\n    - {prefix: /svc, dst: %s}\n", inet(web))
 	a := start(t, Options{})
 	c := client(t)
@@ -81,7 +82,7 @@ func TestNamersBelowDiscovery(t *testing.T) {
 		t.Fatal(err)
 	}
 	for prefix, mine := range map[string]string{"/io.l5d.k8s/files": "/#/io.l5d.k8s/files/web", "/io.l5d.k8s": "/#/io.l5d.k8s/web"} {
-		n := &proxyNode{name: "a", outgoing: freePort(t), incoming: freePort(t), metrics: telemetry.New()}
+		n := &proxyNode{name: "a", outgoing: freeport.Get(t), incoming: freeport.Get(t), metrics: telemetry.New()}
 		n.App = start(t, Options{Metrics: n.metrics, Node: "a", Kubernetes: c.store().Namer, Policy: policy})
 		namers := fmt.Sprintf("  namers: [{kind: io.l5d.k8s}, {kind: io.l5d.fs, prefix: %s, rootDir: %q}]\n", prefix, files)
 		if err := n.Apply(t.Context(), hopMesh(t, n.outgoing, n.incoming, namers, "/svc/file => "+mine)); err != nil {
@@ -110,7 +111,7 @@ func TestReportsCountTheWholeService(t *testing.T) {
 	unready.Serving = false
 	c.set("/default/http/web", on("a", app(t, "a1")), on("b", app(t, "b1")), unready)
 	a := start(t, Options{Node: "a", Kubernetes: c.store().Namer})
-	incoming := freePort(t)
+	incoming := freeport.Get(t)
 	text := fmt.Sprintf(`apiVersion: fairlead.dev/v1alpha1
 kind: Mesh
 metadata: {name: demo, namespace: mesh}

@@ -3,7 +3,6 @@ package conformance
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -19,6 +18,7 @@ import (
 	"github.com/fairlead/fairlead/proxy/config"
 	"github.com/fairlead/fairlead/proxy/dtab"
 	"github.com/fairlead/fairlead/proxy/telemetry"
+	"github.com/fairlead/fairlead/test/testkit/freeport"
 )
 
 // relayed is what became of a request that a whole proxy relayed, over real sockets.
@@ -45,7 +45,7 @@ func relay(t *testing.T, base string, p dtab.Path, bound []string, headers http.
 		}
 		rules = rules.Concat(must(t, dtab.Parse, fmt.Sprintf("%s => /#/io.l5d.fs/%d", id, i)))
 	}
-	port := freePort(t)
+	port := freeport.Get(t)
 	text := fmt.Sprintf("apiVersion: fairlead.dev/v1alpha1\nkind: Mesh\nmetadata: {name: m}\nspec:\n  namers: [{kind: io.l5d.fs, rootDir: %q}]\n"+
 		"  routers:\n  - name: r\n    dstPrefix: /\n    servers: [{port: %d}]\n    identifiers: [{kind: io.l5d.header}]\n    dtab:\n", dir, port)
 	for _, d := range rules {
@@ -94,16 +94,6 @@ func send(t *testing.T, port int, p dtab.Path, headers http.Header) (out relayed
 	out.status = resp.StatusCode
 	out.reason, _, _ = strings.Cut(resp.Header.Get("l5d-err"), "%3A")
 	return out
-}
-
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 // overrideHeaders are the headers of a case, without those it does not have.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net"
 	"net/http"
 	"net/netip"
 	"path/filepath"
@@ -24,18 +23,8 @@ import (
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/proxy/app"
 	"github.com/fairlead/fairlead/proxy/control"
+	"github.com/fairlead/fairlead/test/testkit/freeport"
 )
-
-// freePort returns one that nobody listens on.
-func freePort(t *testing.T) int32 {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close() //nolint:errcheck // only its number is wanted
-	return int32(l.Addr().(*net.TCPAddr).Port)
-}
 
 // kubeconfig writes cfg to a file.
 func kubeconfig(t *testing.T, cfg *rest.Config) string {
@@ -54,7 +43,7 @@ func kubeconfig(t *testing.T, cfg *rest.Config) string {
 // runProxy runs a whole proxy of a Mesh of ns. It returns how to reach its router and its admin server.
 func runProxy(t *testing.T, ns string, i *injector) (router, admin string) {
 	t.Helper()
-	port, adminPort := freePort(t), freePort(t)
+	port, adminPort := int32(freeport.Get(t)), int32(freeport.Get(t))
 	mesh := &v1alpha1.Mesh{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "demo"}, Spec: v1alpha1.MeshSpec{
 		Admin: v1alpha1.AdminSpec{IP: "127.0.0.1", Port: adminPort},
 		Routers: []v1alpha1.Router{{
