@@ -181,7 +181,7 @@ func (d *diffOptions) readNames() (map[string]uint64, error) {
 
 // compareRouter asks every proxy, and adds up what they say: the same name may be in use at several.
 func compareRouter(ctx context.Context, answerers []answerer, r *config.Router, names map[string]uint64) (*routerDiff, error) {
-	q := &app.CompareQuestion{Router: r.Name, Rules: app.Rules(r.Dtab)}
+	q := &app.CompareQuestion{Router: r.Name, Rules: app.Rules(r.Effective())}
 	for name := range names {
 		q.Names = append(q.Names, name)
 	}

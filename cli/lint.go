@@ -98,7 +98,7 @@ func (o *options) lint(ctx context.Context, ignore func(code, object string) boo
 	var out []lintReport
 	for i := range cfg.Routers {
 		if r := &cfg.Routers[i]; o.router == "" || o.router == r.Name {
-			out = append(out, lintReport{r.Name, lint.Check(lint.Input{Dtab: r.Dtab, Entry: r.DstPrefix, Namers: namers, Ignore: ignore})})
+			out = append(out, lintReport{r.Name, lint.Check(lint.Input{Dtab: r.Effective(), Entry: r.DstPrefix, Namers: namers, Ignore: ignore})})
 		}
 	}
 	if len(out) == 0 {

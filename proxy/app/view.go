@@ -45,7 +45,7 @@ func (a *App) View() *View {
 		})
 	}
 	for i := range cfg.Routers {
-		v.Routers[cfg.Routers[i].Name] = cfg.Routers[i].Dtab.String()
+		v.Routers[cfg.Routers[i].Name] = cfg.Routers[i].Effective().String()
 	}
 	return v
 }

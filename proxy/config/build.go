@@ -8,8 +8,6 @@ import (
 	"strconv"
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
-	"github.com/fairlead/fairlead/proxy/dtab"
-	"github.com/fairlead/fairlead/proxy/pace"
 )
 
 // Build returns what a proxy serves from: the mesh, and the Dtabs in the order they apply, which is by priority, namespace and
@@ -54,26 +52,16 @@ func limitDtabs(m *Mesh, sorted []*Dtab) (served []*Dtab, tail []Refusal) {
 	return sorted[:n:n], tail
 }
 
-// effectiveRouters returns the routers of the mesh with the rules of the Dtabs after their own.
+// effectiveRouters returns the routers of the mesh with the rules of the Dtabs.
 func effectiveRouters(m *Mesh, served []*Dtab) []Router {
-	counts := make(map[string]int, len(m.Routers))
-	for _, d := range served {
-		counts[d.Router] += len(d.Dentries)
-	}
-	var p pace.Pace
 	routers := slices.Clone(m.Routers)
 	index := make(map[string]int, len(routers))
 	for i := range routers {
 		index[routers[i].Name] = i
-		if extra := counts[routers[i].Name]; extra > 0 {
-			rules := make(dtab.Dtab, 0, len(routers[i].Dtab)+extra)
-			routers[i].Dtab = append(rules, routers[i].Dtab...)
-		}
 	}
 	for _, d := range served {
-		p.Step()
 		if i, ok := index[d.Router]; ok && len(d.Dentries) > 0 {
-			routers[i].Dtab = append(routers[i].Dtab, d.Dentries...)
+			routers[i].Objects = append(routers[i].Objects, d.Dentries)
 		}
 	}
 	return routers

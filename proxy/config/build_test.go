@@ -41,10 +41,10 @@ func TestBuildOrder(t *testing.T) {
 		rand.Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
 		given := slices.Clone(shuffled)
 		cfg, refused := config.Build(mesh, shuffled)
-		if got := cfg.Routers[0].Dtab.String(); got != want || len(refused) != 0 {
+		if got := cfg.Routers[0].Effective().String(); got != want || len(refused) != 0 {
 			t.Fatalf("got %s, %v, want %s", got, refused, want)
 		}
-		if got := len(cfg.Routers[1].Dtab); got != 4 {
+		if got := len(cfg.Routers[1].Effective()); got != 4 {
 			t.Errorf("incoming has %d rules", got)
 		}
 		if len(mesh.Routers[0].Dtab) != 3 || !slices.Equal(given, shuffled) || !slices.Equal(cfg.Dtabs, dtabs) {
@@ -66,8 +66,8 @@ func TestBuildLimit(t *testing.T) {
 	}
 	small := accepted("a", "e", "outgoing", 0, "/x=>/y")
 	cfg, refused := config.Build(mesh, append(dtabs, small)) // 6 base rules + 250,000 + 1
-	if len(cfg.Dtabs) != 124 || len(cfg.Routers[0].Dtab) != 3+248000 {
-		t.Errorf("%d Dtabs and %d rules are served", len(cfg.Dtabs), len(cfg.Routers[0].Dtab))
+	if len(cfg.Dtabs) != 124 || len(cfg.Routers[0].Effective()) != 3+248000 {
+		t.Errorf("%d Dtabs and %d rules are served", len(cfg.Dtabs), len(cfg.Routers[0].Effective()))
 	}
 	if len(refused) != 2 || refused[0].Name != "d124" || refused[1].Name != "e" || refused[1].Err.Reason != v1alpha1.ReasonTooManyDentries {
 		t.Errorf("refused: %+v", refused)

@@ -56,8 +56,10 @@ type Router struct {
 	// DstPrefix is the first part of every logical name.
 	DstPrefix   dtab.Path
 	Identifiers []Identifier
-	// Dtab holds the base rules in Mesh.Routers, and the base rules followed by those of the Dtabs in Config.Routers.
+	// Dtab holds the base rules.
 	Dtab dtab.Dtab
+	// Objects holds, in Config.Routers, the rules of each Dtab object for the router, which follow the base rules.
+	Objects []dtab.Dtab
 	// Transformers are those of the interpreter, with every default resolved. They must not be changed.
 	Transformers   []v1alpha1.Transformer
 	MaxCallDepth   int
@@ -69,6 +71,12 @@ type Router struct {
 	Services              []Service
 	Clients               []Client
 }
+
+// Rules returns all rules of the router, the base rules first, in the parts that they came in.
+func (r *Router) Rules() []dtab.Dtab { return append([]dtab.Dtab{r.Dtab}, r.Objects...) }
+
+// Effective returns all rules of the router as one dtab.
+func (r *Router) Effective() dtab.Dtab { return r.Dtab.Concat(r.Objects...) }
 
 // IsLocal reports whether the router serves the endpoints of its own node: it takes requests from the mesh's other proxies.
 func (r *Router) IsLocal() bool {

@@ -129,7 +129,7 @@ func TestDecodeConfig(t *testing.T) {
 	if cfg.Mesh.Namespace != "default" || d.Namespace != "default" || d.Generation != 1 || len(d.UID) != 64 || len(cfg.Mesh.UID) != 64 {
 		t.Errorf("identity: %+v %+v", cfg.Mesh, d)
 	}
-	if got := cfg.Routers[0].Dtab.String(); !strings.HasSuffix(got, ";/svc/web=>/$/inet/127.1/8080") {
+	if got := cfg.Routers[0].Effective().String(); !strings.HasSuffix(got, ";/svc/web=>/$/inet/127.1/8080") {
 		t.Errorf("rules: %s", got)
 	}
 	moved, err := config.DecodeConfig("f", []byte("# moved\n\n"+strings.TrimPrefix(text, "\ufeff")), config.Standalone)

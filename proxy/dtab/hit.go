@@ -18,8 +18,8 @@ func (t *Table) Hits(local Dtab, p Path) []Hit {
 		}
 	}
 	for _, m := range t.trie.find(nil, p) {
-		d := t.trie.dentries[m.dentry]
-		hits = append(hits, Hit{d, d.hit(p, m.used).Tree})
+		d := t.trie.dentries.at(m.dentry)
+		hits = append(hits, Hit{*d, d.hit(p, m.used).Tree})
 	}
 	return hits
 }

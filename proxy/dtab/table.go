@@ -14,14 +14,16 @@ type Table struct {
 	local Dtab
 }
 
-// Compile returns the Table of d.
-func Compile(d Dtab) *Table { return &Table{trie: newTrie(d)} }
+// Compile returns the Table of the parts, each following the one before. It shares their memory.
+func Compile(parts ...Dtab) *Table { return &Table{trie: newTrie(joined(parts))} }
 
 // Dtab returns the dtab of which t is the compiled form, with all that With added.
-func (t *Table) Dtab() Dtab { return t.trie.dentries.Concat(t.local) }
+func (t *Table) Dtab() Dtab {
+	return slices.Concat(append(slices.Clone(t.trie.dentries.parts), t.local)...)
+}
 
 // Len returns the number of dentries.
-func (t *Table) Len() int { return len(t.trie.dentries) + len(t.local) }
+func (t *Table) Len() int { return t.trie.dentries.len() + len(t.local) }
 
 // With returns the Table of t's dtab followed by local, as for the overrides of one request. It shares all of t, and costs what
 // copying local costs; every Lookup of it tries each dentry of local.
@@ -41,7 +43,7 @@ func (t *Table) LookupWith(local Dtab, p Path) Tree {
 	found := t.trie.find(buf[:0], p)
 	if len(found) == 1 && len(local) == 0 && len(t.local) == 0 {
 		// By far the most frequent case: no slice of hits is needed.
-		return t.trie.dentries[found[0].dentry].hit(p, found[0].used).Tree
+		return t.trie.dentries.at(found[0].dentry).hit(p, found[0].used).Tree
 	}
 	var hits []Weighted
 	if len(found) > 0 {
@@ -50,7 +52,7 @@ func (t *Table) LookupWith(local Dtab, p Path) Tree {
 	hits = local.appendHits(hits, p)
 	hits = t.local.appendHits(hits, p)
 	for _, m := range found {
-		hits = append(hits, t.trie.dentries[m.dentry].hit(p, m.used))
+		hits = append(hits, t.trie.dentries.at(m.dentry).hit(p, m.used))
 	}
 	return join(hits)
 }
@@ -69,12 +71,43 @@ const pacedBy = 32
 
 // trie finds dentries by prefix. Node 0 is "/".
 type trie struct {
-	dentries Dtab
+	dentries sequence
 	nodes    []node
 	// edges are the labels between nodes: one map for all nodes, since most nodes have no child or one.
 	edges map[edge]int32
 	// earlier is for each dentry the next earlier one with the same prefix, or none.
 	earlier []int32
+}
+
+// sequence is dtabs that follow each other: putting hundreds of thousands of dentries side by side would cost memory, and the
+// collector of garbage time, at each edit of one.
+type sequence struct {
+	parts []Dtab
+	// ends holds for each part the number of dentries up to its end.
+	ends []int32
+}
+
+func joined(parts []Dtab) sequence {
+	s := sequence{parts: parts, ends: make([]int32, len(parts))}
+	n := 0
+	for i, d := range parts {
+		n += len(d)
+		s.ends[i] = int32(n)
+	}
+	return s
+}
+
+func (s *sequence) len() int {
+	if len(s.ends) == 0 {
+		return 0
+	}
+	return int(s.ends[len(s.ends)-1])
+}
+
+func (s *sequence) at(i int32) *Dentry {
+	part, _ := slices.BinarySearch(s.ends, i+1) // the first that ends behind it
+	d := s.parts[part]
+	return &d[int(i-s.ends[part])+len(d)]
 }
 
 // node is one prefix.
@@ -92,25 +125,30 @@ type edge struct {
 	label string
 }
 
-func newTrie(d Dtab) *trie {
+func newTrie(d sequence) *trie {
+	n := d.len()
 	var p pace.Pace
 	p.Step()
 	t := &trie{
 		dentries: d,
-		nodes:    make([]node, 1, len(d)+1),
-		edges:    make(map[edge]int32, len(d)),
-		earlier:  make([]int32, len(d)),
+		nodes:    make([]node, 1, n+1),
+		edges:    make(map[edge]int32, n),
+		earlier:  make([]int32, n),
 	}
 	t.nodes[0] = node{any: none, last: none}
-	for i := range d {
-		if i%pacedBy == 0 {
-			p.Step()
+	i := int32(0)
+	for _, part := range d.parts {
+		for k := range part {
+			if i%pacedBy == 0 {
+				p.Step()
+			}
+			at := int32(0)
+			for _, e := range part[k].Prefix {
+				at = t.child(at, e)
+			}
+			t.earlier[i], t.nodes[at].last = t.nodes[at].last, i
+			i++
 		}
-		at := int32(0)
-		for _, e := range d[i].Prefix {
-			at = t.child(at, e)
-		}
-		t.earlier[i], t.nodes[at].last = t.nodes[at].last, int32(i)
 	}
 	return t
 }

@@ -17,9 +17,32 @@ func TestTableLookup(t *testing.T) {
 			for name, got := range map[string]Tree{
 				"With":       base.With(local).Lookup(p),
 				"LookupWith": base.LookupWith(local, p),
+				"parts":      Compile(nil, d[:split], nil, local, Dtab{}).Lookup(p),
 			} {
 				if diff := cmp.Diff(exact(d.Lookup(p)), exact(got)); diff != "" || got.String() != c.want {
 					t.Errorf("%s in %q with the last %d as %s:\n%s", c.path, c.dtab, len(local), name, diff)
+				}
+			}
+		}
+	}
+}
+
+// TestTableOfParts compiles one dtab in every way to cut it in three: it must be the same table.
+func TestTableOfParts(t *testing.T) {
+	d := mustParse(t, "/a=>/1; /*=>/2; /a/b=>/3; /=>/4; /a=>/5; /c=>/6; /a/*=>/7")
+	for i := range len(d) + 1 {
+		for k := i; k <= len(d); k++ {
+			table := Compile(d[:i], d[i:k], d[k:])
+			if got := table.Dtab(); got.String() != d.String() || table.Len() != len(d) {
+				t.Errorf("cut at %d and %d: %s of length %d", i, k, got, table.Len())
+			}
+			for _, path := range []string{"/a/b/x", "/a", "/c/d", "/x", "/"} {
+				p := mustPath(t, path)
+				if diff := cmp.Diff(exact(d.Lookup(p)), exact(table.Lookup(p))); diff != "" {
+					t.Errorf("cut at %d and %d: %s:\n%s", i, k, path, diff)
+				}
+				if got, want := fmt.Sprint(table.Hits(nil, p)), fmt.Sprint(Compile(d).Hits(nil, p)); got != want {
+					t.Errorf("cut at %d and %d: hits of %s: %s, want %s", i, k, path, got, want)
 				}
 			}
 		}

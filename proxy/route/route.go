@@ -125,7 +125,7 @@ func New(o Options) *Router {
 // where a namer has not answered within timeout. The transformers are those of the router.
 func (r *Router) Set(cfg *config.Router, mounts []naming.Mount, timeout time.Duration, transformers ...*naming.Transformer) {
 	r.settings.Store(&settings{router: cfg, bindingTimeout: cfg.BindingTimeout})
-	r.interpreter.Set(dtab.Compile(cfg.Dtab), mounts, timeout, transformers...)
+	r.interpreter.Set(dtab.Compile(cfg.Rules()...), mounts, timeout, transformers...)
 }
 
 // Close ends every name and client. The caller has ended its requests before.
