@@ -40,6 +40,11 @@ func (f *failure) Error() string {
 // Unwrap returns the cause.
 func (f *failure) Unwrap() error { return f.err }
 
+// leftOut says that an object is not looked at.
+func (o *options) leftOut(err error) {
+	fmt.Fprintf(o.ErrOut, "fairlead: left out: %v\n", err)
+}
+
 // Run runs the command that args, the name of the program first, stand for, and returns the exit code.
 func Run(ctx context.Context, args []string, version string, streams genericiooptions.IOStreams) int {
 	o := &options{IOStreams: streams, flags: genericclioptions.NewConfigFlags(true), version: version}

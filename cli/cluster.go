@@ -102,20 +102,20 @@ func (c *cluster) meshes(ctx context.Context, name string) ([]v1alpha1.Mesh, err
 	return slices.DeleteFunc(list.Items, func(m v1alpha1.Mesh) bool { return m.Name != name }), nil
 }
 
-// documents returns the Mesh and its Dtabs as they are in the API server.
-func (c *cluster) documents(ctx context.Context) (*documents, error) {
+// documents returns a Mesh and its Dtabs as they are in the API server. The Dtabs that are refused are told to leftOut.
+func (c *cluster) documents(ctx context.Context, mesh *v1alpha1.Mesh, leftOut func(error)) (*documents, error) {
 	var list v1alpha1.DtabList
 	if err := c.client.List(ctx, &list); err != nil {
 		return nil, err
 	}
-	out := &documents{mesh: c.mesh}
+	out := &documents{mesh: mesh}
 	for i := range list.Items {
 		d := &list.Items[i]
-		if d.Spec.MeshRef.Name == c.mesh.Name && cmp.Or(d.Spec.MeshRef.Namespace, d.Namespace) == c.mesh.Namespace {
+		if d.Spec.MeshRef.Name == mesh.Name && cmp.Or(d.Spec.MeshRef.Namespace, d.Namespace) == mesh.Namespace {
 			out.dtabs = append(out.dtabs, d)
 		}
 	}
-	return out, nil
+	return out.serve(leftOut), nil
 }
 
 // pods returns the proxies of a Mesh that are not about to end, by name.

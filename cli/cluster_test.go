@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/proxy/config"
 )
 
 // live runs a command against the API server of the tests.
@@ -114,6 +115,17 @@ func TestProxies(t *testing.T) {
 	refusing := serves(1, revision)
 	refusing.Refused = []v1alpha1.RefusedObject{{Kind: "Dtab", Namespace: namespace, Name: "web", Generation: 2, Message: "spec: bad"}}
 	proxyPod(t, namespace, "c", "", refusing)
+	// The status of the Mesh is behind: what the Dtabs come to as they are is served already.
+	var web v1alpha1.Dtab
+	if err := apiServer.admin.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: "web"}, &web); err != nil {
+		t.Fatal(err)
+	}
+	proxyPod(t, namespace, "ahead", "", serves(1, config.Revision([]config.Member{{UID: string(web.UID), Generation: web.Generation}})))
+	// What the operator refuses as well is not the proxy's trouble.
+	rules(t, namespace, "bad", metav1.ConditionFalse, "spec: bad", v1alpha1.Dentry{Prefix: "/svc/bad", Dst: "/a | /b |"})
+	asAll := serves(1, revision)
+	asAll.Refused = []v1alpha1.RefusedObject{{Kind: "Dtab", Namespace: namespace, Name: "bad", Generation: 1, Message: "spec: bad"}}
+	proxyPod(t, namespace, "as-all", "", asAll)
 	proxyPod(t, namespace, "d", "waiting for endpoints", nil)
 	proxyPod(t, namespace, "e", "", nil)
 	reported(t, namespace, "f", serves(1, revision))
@@ -128,6 +140,8 @@ func TestProxies(t *testing.T) {
 	}
 	want := []string{
 		"a synced ",
+		"ahead synced ",
+		"as-all synced ",
 		"b stale it serves generation 0 of the Mesh, accepted is 1; it serves revision 0000 of the rules, accepted is " + revision,
 		"c refusing it refuses Dtab proxies/web generation 2: spec: bad",
 		"d not ready waiting for endpoints",
@@ -138,10 +152,10 @@ func TestProxies(t *testing.T) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 	live(t, "proxies", "-n", namespace).expect(t, 0, "MESH", "proxies/demo", "node-b", "refusing")
-	live(t, "version", "-n", namespace).expect(t, 0, "client:  test\nproxies: not reported (2), v1 (3)\n")
+	live(t, "version", "-n", namespace).expect(t, 0, "client:  test\nproxies: not reported (2), v1 (5)\n")
 	v := live(t, "version", "-n", namespace, "-o", "json").expect(t, 0)
 	var known versions
-	if err := json.Unmarshal([]byte(v.out), &known); err != nil || known.Client != "test" || !slices.Equal(known.Proxies, []proxyVersion{{"", 2}, {"v1", 3}}) {
+	if err := json.Unmarshal([]byte(v.out), &known); err != nil || known.Client != "test" || !slices.Equal(known.Proxies, []proxyVersion{{"", 2}, {"v1", 5}}) {
 		t.Errorf("%v, %s", err, v)
 	}
 	live(t, "dtab", "delegate", "/svc/web", "-n", namespace, "--proxy", "d").expect(t, 1, "no proxy of the Mesh proxies/demo is ready to be asked: d is not ready: waiting")
@@ -235,6 +249,9 @@ func TestLintCluster(t *testing.T) {
 	live(t, "dtab", "lint", "-f", file(t, changed)).expect(t, 0, "warning: router outgoing: lint/web[0] self-reference")
 	rules(t, "lint", "loop", metav1.ConditionTrue, "", v1alpha1.Dentry{Prefix: "/svc/a", Dst: "/svc/a"})
 	live(t, "dtab", "lint").expect(t, 1, "error: router outgoing: lint/loop[0] self-reference: /svc/a=>/svc/a")
+	// One that is refused hinders nobody: it is said, and what is accepted is looked at.
+	rules(t, "lint", "refused", metav1.ConditionFalse, "bad", v1alpha1.Dentry{Prefix: "/svc/b", Dst: "/a |"})
+	live(t, "dtab", "lint").expect(t, 1, "left out: lint/refused: ", "error: router outgoing: lint/loop[0] self-reference: /svc/a=>/svc/a")
 	live(t, "dtab", "delegate", "/svc/web").expect(t, 1, "no proxy of the Mesh lint/demo is ready to be asked: there is none")
 	mesh(t, "lint-other")
 	live(t, "dtab", "lint").expect(t, 1, "expected one Mesh, found 2 (lint-other/demo, lint/demo): choose with --namespace and --mesh")

@@ -138,7 +138,7 @@ func (d *diffOptions) old(ctx context.Context) (*documents, []answerer, func(), 
 	if err != nil {
 		return nil, nil, none, err
 	}
-	docs, err := c.documents(ctx)
+	docs, err := c.documents(ctx, c.mesh, d.leftOut)
 	if err != nil {
 		return nil, nil, none, err
 	}

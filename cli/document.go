@@ -19,6 +19,18 @@ type documents struct {
 	dtabs []*v1alpha1.Dtab
 	// locate adds file, line and column to what is wrong with an object.
 	locate map[any]*config.Documents
+	// served are Dtabs that somebody serves, or not: one that is refused is left out, and told to leftOut.
+	served  map[*v1alpha1.Dtab]bool
+	leftOut func(error)
+}
+
+// serve marks all Dtabs as served.
+func (d *documents) serve(leftOut func(error)) *documents {
+	d.served, d.leftOut = make(map[*v1alpha1.Dtab]bool, len(d.dtabs)), leftOut
+	for _, t := range d.dtabs {
+		d.served[t] = true
+	}
+	return d
 }
 
 // readFiles reads the documents of the files. All mistakes of form are told at once.
@@ -52,18 +64,18 @@ func (o *options) readFiles(files []string) (*documents, error) {
 
 // over returns the documents of base with those of d in place of the ones of the same name.
 func (d *documents) over(base *documents) *documents {
-	out := &documents{env: base.env, mesh: base.mesh, locate: d.locate}
+	out := &documents{env: base.env, mesh: base.mesh, locate: d.locate, served: base.served, leftOut: base.leftOut}
 	if d.mesh != nil {
 		out.mesh, out.env = d.mesh, d.env
 	}
+	identify(&out.mesh.ObjectMeta, metav1.NamespaceDefault)
 	replaced := make(map[string]bool)
 	for _, n := range d.dtabs {
-		if n.Namespace == "" {
-			n.Namespace = out.mesh.Namespace
-		}
+		identify(&n.ObjectMeta, out.mesh.Namespace)
 		replaced[n.Namespace+"/"+n.Name] = true
 	}
 	for _, b := range base.dtabs {
+		identify(&b.ObjectMeta, out.mesh.Namespace)
 		if !replaced[b.Namespace+"/"+b.Name] {
 			out.dtabs = append(out.dtabs, b)
 		}
@@ -93,6 +105,10 @@ func (d *documents) build() (*config.Config, error) {
 		}
 		seen[key] = true
 		out, problem := config.AcceptDtab(mesh, t)
+		if problem != nil && d.served[t] {
+			d.leftOut(d.place(t, problem))
+			continue
+		}
 		if problem != nil {
 			wrong = append(wrong, d.place(t, problem))
 			continue
@@ -101,9 +117,24 @@ func (d *documents) build() (*config.Config, error) {
 	}
 	cfg, refused := config.Build(mesh, accepted)
 	for _, r := range refused {
-		wrong = append(wrong, fmt.Errorf("%s/%s: %w", r.Namespace, r.Name, r.Err))
+		err := fmt.Errorf("%s/%s: %w", r.Namespace, r.Name, r.Err)
+		if d.servesName(r.Namespace, r.Name) {
+			d.leftOut(err)
+			continue
+		}
+		wrong = append(wrong, err)
 	}
 	return cfg, errors.Join(wrong...)
+}
+
+// servesName reports whether the Dtab of that name is one of those marked by serve.
+func (d *documents) servesName(namespace, name string) bool {
+	for t := range d.served {
+		if t.Namespace == namespace && t.Name == name {
+			return true
+		}
+	}
+	return false
 }
 
 func identify(meta *metav1.ObjectMeta, namespace string) {

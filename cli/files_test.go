@@ -111,6 +111,10 @@ func TestDiffFromFiles(t *testing.T) {
 	run(t, "", append(args, sampleDtab)...).expect(t, 0, "router outgoing: 0 of 2")
 	run(t, "/svc/web", "dtab", "diff", "--base", sampleMesh, "--base", sampleDtab, "--names", "-", "-f", half).expect(t, 0, "/svc/web: 40% of its requests would move\n")
 	run(t, "", append(args, half, "--router", "none")...).expect(t, 1, `has no router "none": expected one of outgoing, incoming`)
+	// A Mesh and its Dtab in one file, as a standalone proxy has them, without a namespace.
+	whole := strings.ReplaceAll(read(t, sampleMesh)+"---\n"+read(t, sampleDtab), "  namespace: fairlead\n", "")
+	run(t, "", "dtab", "diff", "--base", file(t, whole), "--names", names, "-f", file(t, strings.Replace(whole, "9 * ", "1 * ", 1))).
+		expect(t, 0, "router outgoing: 1 of 2 names in use would go elsewhere")
 	run(t, "", "dtab", "diff").expect(t, 1, "expected --filename")
 	run(t, "", "dtab", "diff", "-f", half, "--base", sampleMesh).expect(t, 1, "give --names")
 	run(t, "", "dtab", "diff", "-f", half, "--base", sampleMesh, "--names", file(t, "/svc/web many")).expect(t, 1, "file.yaml:1: expected a name and the number")

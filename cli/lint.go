@@ -135,7 +135,7 @@ func (o *options) liveDocuments(ctx context.Context) (*documents, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.documents(ctx)
+	return c.documents(ctx, c.mesh, o.leftOut)
 }
 
 // configuration is that of the files, over the live one where they have no Mesh, or the live one.

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -20,7 +21,7 @@ import (
 )
 
 // proxy runs a standalone proxy between a client and two backends, and returns its admin address. Each of the hosts was called.
-func proxy(t *testing.T, hosts ...string) (admin string, v1, v2 string) {
+func proxy(t *testing.T, hosts ...string) (admin, v1, v2, config string) {
 	t.Helper()
 	backend := func() string {
 		s := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
@@ -29,7 +30,7 @@ func proxy(t *testing.T, hosts ...string) (admin string, v1, v2 string) {
 	}
 	v1, v2 = backend(), backend()
 	port, adminPort := freeport.Get(t), freeport.Get(t)
-	config := file(t, fmt.Sprintf("kind: Mesh\napiVersion: fairlead.dev/v1alpha1\nmetadata: {name: live}\nspec:\n  admin: {port: %d}\n  routers:\n"+
+	config = file(t, fmt.Sprintf("kind: Mesh\napiVersion: fairlead.dev/v1alpha1\nmetadata: {name: live}\nspec:\n  admin: {port: %d}\n  routers:\n"+
 		"  - name: outgoing\n    servers: [{port: %d}]\n    dtab: [{prefix: /svc, dst: %s}]\n"+
 		"---\nkind: Dtab\napiVersion: fairlead.dev/v1alpha1\nmetadata: {name: web}\nspec:\n  meshRef: {name: live}\n  router: outgoing\n  dentries:\n"+
 		"  - {prefix: /svc/web, dst: 3 * %s & 1 * %s}\n", adminPort, port, v1, v1, v2))
@@ -70,12 +71,12 @@ func proxy(t *testing.T, hosts ...string) (admin string, v1, v2 string) {
 		}
 		response.Body.Close()
 	}
-	return admin, v1, v2
+	return admin, v1, v2, config
 }
 
 // A proxy that serves is asked where names lead, what would move, and what is wrong with its rules.
 func TestAskAProxy(t *testing.T) {
-	admin, v1, v2 := proxy(t, "web", "web", "api")
+	admin, v1, v2, config := proxy(t, "web", "web", "api")
 	run(t, "", "dtab", "delegate", "/svc/web", "--admin", admin).expect(t, 0, "75% bound, 1 of 1 endpoints ready", "25% bound", "<- default/web[0] /svc/web => ",
 		"    | "+v1+"/web  bound "+v1+" residual /web, 1 of 1 endpoints ready  <- mesh[0] /svc => ")
 	run(t, "", "dtab", "delegate", "/svc/api", "--admin", strings.TrimPrefix(admin, "http://"), "--override", "/svc/api => /svc/web").
@@ -100,11 +101,22 @@ func TestAskAProxy(t *testing.T) {
 	run(t, "", "proxies", "--admin", admin).expect(t, 0, "default/live", "synced", "  v9.8 ")
 	run(t, "", "version", "--admin", admin).expect(t, 0, "client:  test\nproxies: v9.8 (1)\n")
 	run(t, "", "check", "--admin", admin).expect(t, 0, "ok    proxy 127.0.0.1:")
+
+	// A file that is refused changes nothing of what is served, and is told.
+	if err := os.WriteFile(config, []byte("kind: Mesh\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var checked result
+	for begin := time.Now(); checked.code != levelFail && time.Since(begin) < 20*time.Second; {
+		checked = run(t, "", "check", "--admin", admin)
+	}
+	checked.expect(t, levelFail, "it refuses its file and serves the one before: "+config+":1:1: ")
+	run(t, "", "proxies", "--admin", admin).expect(t, 0, "default/live", "refusing")
 }
 
 // Through the API server the same pages are asked, below pods/proxy, and its own refusals are told in its words.
 func TestThroughTheAPIServer(t *testing.T) {
-	admin, _, v2 := proxy(t, "web")
+	admin, _, v2, _ := proxy(t, "web")
 	to, err := url.Parse(admin)
 	if err != nil {
 		t.Fatal(err)

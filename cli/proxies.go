@@ -9,6 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
@@ -93,6 +95,9 @@ func (o *options) standaloneRow(ctx context.Context) ([]proxyRow, error) {
 		return nil, err
 	}
 	row := proxyRow{Mesh: v.Mesh, Pod: p.name, State: stateSynced, Generation: v.Generation, Revision: v.Revision, Version: v.Version}
+	if v.Refused != "" {
+		row.State, row.Reason = stateRefusing, "it refuses its file and serves the one before: "+v.Refused
+	}
 	status, body, err := p.call(ctx, "/admin/ready", nil, nil)
 	if err != nil {
 		return nil, err
@@ -113,6 +118,10 @@ func (c *cluster) rows(ctx context.Context, mesh *v1alpha1.Mesh) ([]proxyRow, er
 	if err := c.client.List(ctx, &list, client.InNamespace(mesh.Namespace)); err != nil {
 		return nil, err
 	}
+	want, err := c.wanted(ctx, mesh)
+	if err != nil {
+		return nil, err
+	}
 	reports := make(map[string]*v1alpha1.MeshProxy)
 	for i := range list.Items {
 		if r := &list.Items[i]; r.Spec.MeshRef.Name == mesh.Name {
@@ -121,12 +130,12 @@ func (c *cluster) rows(ctx context.Context, mesh *v1alpha1.Mesh) ([]proxyRow, er
 	}
 	var rows []proxyRow
 	for i := range pods {
-		rows = append(rows, rowOf(mesh, &pods[i], reports[pods[i].Name]))
+		rows = append(rows, want.rowOf(&pods[i], reports[pods[i].Name]))
 		delete(reports, pods[i].Name)
 	}
 	for i := range list.Items {
 		if r := reports[list.Items[i].Name]; r != nil {
-			row := rowOf(mesh, nil, r)
+			row := want.rowOf(nil, r)
 			row.State, row.Reason = stateGone, "its Pod is not there any more"
 			rows = append(rows, row)
 		}
@@ -134,9 +143,45 @@ func (c *cluster) rows(ctx context.Context, mesh *v1alpha1.Mesh) ([]proxyRow, er
 	return rows, nil
 }
 
+// wanted is what the proxies of a Mesh are to serve. The status of a Mesh is written every few seconds at most, so what its objects come
+// to as they are counts too: a proxy that serves them is not behind.
+type wanted struct {
+	mesh     *v1alpha1.Mesh
+	revision string
+	// refused holds what the operator refuses.
+	refused map[refusal]bool
+}
+
+type refusal struct {
+	kind, namespace, name string
+	generation            int64
+}
+
+func (c *cluster) wanted(ctx context.Context, mesh *v1alpha1.Mesh) (*wanted, error) {
+	docs, err := c.documents(ctx, mesh.DeepCopy(), func(error) {})
+	if err != nil {
+		return nil, err
+	}
+	w := &wanted{mesh: mesh, refused: make(map[refusal]bool)}
+	if cfg, _ := docs.build(); cfg != nil { // what is wrong with an object is for its status to say
+		w.revision = cfg.Revision
+	}
+	add := func(kind string, meta *metav1.ObjectMeta, conditions []metav1.Condition) {
+		accepted := apimeta.FindStatusCondition(conditions, v1alpha1.ConditionAccepted)
+		if accepted != nil && accepted.Status == metav1.ConditionFalse {
+			w.refused[refusal{kind, meta.Namespace, meta.Name, accepted.ObservedGeneration}] = true
+		}
+	}
+	add("Mesh", &mesh.ObjectMeta, mesh.Status.Conditions)
+	for _, d := range docs.dtabs {
+		add("Dtab", &d.ObjectMeta, d.Status.Conditions)
+	}
+	return w, nil
+}
+
 // rowOf judges one proxy by its Pod and its report, of which one may be nil.
-func rowOf(mesh *v1alpha1.Mesh, pod *corev1.Pod, report *v1alpha1.MeshProxy) proxyRow {
-	row := proxyRow{Mesh: mesh.Namespace + "/" + mesh.Name, State: stateSynced}
+func (w *wanted) rowOf(pod *corev1.Pod, report *v1alpha1.MeshProxy) proxyRow {
+	row := proxyRow{Mesh: w.mesh.Namespace + "/" + w.mesh.Name, State: stateSynced}
 	if pod != nil {
 		row.Pod, row.Node = pod.Name, pod.Spec.NodeName
 	}
@@ -154,17 +199,20 @@ func rowOf(mesh *v1alpha1.Mesh, pod *corev1.Pod, report *v1alpha1.MeshProxy) pro
 		row.Since = s.Since.UTC().Format(time.RFC3339)
 	}
 	var why []string
-	want := &mesh.Status
-	if s.MeshGeneration != want.AcceptedGeneration {
+	want := &w.mesh.Status
+	if s.MeshGeneration != want.AcceptedGeneration && s.MeshGeneration != w.mesh.Generation {
 		why = append(why, fmt.Sprintf("it serves generation %d of the Mesh, accepted is %d", s.MeshGeneration, want.AcceptedGeneration))
 	}
-	if s.DtabRevision != want.DtabRevision {
+	if s.DtabRevision != want.DtabRevision && s.DtabRevision != w.revision {
 		why = append(why, fmt.Sprintf("it serves revision %s of the rules, accepted is %s", orNone(s.DtabRevision), orNone(want.DtabRevision)))
 	}
 	if len(why) > 0 {
 		row.State = stateStale
 	}
 	for _, r := range s.Refused {
+		if w.refused[refusal{r.Kind, r.Namespace, r.Name, r.Generation}] {
+			continue // that is not this proxy's trouble: the object's status says so
+		}
 		row.State = stateRefusing
 		why = append(why, fmt.Sprintf("it refuses %s %s/%s generation %d: %s", r.Kind, r.Namespace, r.Name, r.Generation, r.Message))
 	}

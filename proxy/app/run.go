@@ -64,6 +64,8 @@ type proxy struct {
 	metrics *telemetry.Tree
 	app     *App
 	source  source
+	// refused returns why a file is not what is served; nil in a cluster.
+	refused func() error
 	store   *k8s.Store
 
 	mu    sync.Mutex // guards what follows
@@ -115,10 +117,11 @@ func (p *proxy) assemble() error {
 	o := Options{Version: p.options.Version, Log: p.options.Log, Metrics: p.metrics, LogLevel: p.options.LogLevel}
 	if p.options.Cluster == nil {
 		p.app = New(o)
-		p.source = control.NewFile(control.FileOptions{
+		file := control.NewFile(control.FileOptions{
 			Path: p.options.Config, Env: config.Standalone, Apply: p.apply,
 			Log: p.options.Log.WithName("control"), Scope: p.metrics.Scope("control"),
 		})
+		p.source, p.refused = file, file.LastError
 		return nil
 	}
 	c := p.options.Cluster
@@ -187,8 +190,19 @@ func (p *proxy) pages() admin.Options {
 	}
 	return admin.Options{
 		Metrics: p.metrics, Prometheus: prometheus.New(p.metrics, prometheus.Options{}), Ready: p.ready,
-		Config: func() any { return p.app.View() }, Extra: extra, Questions: p.app.Questions(), Log: p.options.Log.WithName("admin"),
+		Config: func() any { return p.view() }, Extra: extra, Questions: p.app.Questions(), Log: p.options.Log.WithName("admin"),
 	}
+}
+
+// view returns what is served, and why the file is not; nil where nothing is.
+func (p *proxy) view() *View {
+	v := p.app.View()
+	if v != nil && p.refused != nil {
+		if err := p.refused(); err != nil {
+			v.Refused = err.Error()
+		}
+	}
+	return v
 }
 
 func (p *proxy) ready() error {

@@ -8,13 +8,15 @@ import (
 // View is what /config.json shows: what is served, with every default resolved.
 type View struct {
 	// Version is the proxy's own.
-	Version    string             `json:"version"`
-	Mesh       string             `json:"mesh"`
-	UID        string             `json:"uid"`
-	Generation int64              `json:"generation"`
-	Revision   string             `json:"revision"`
-	Spec       *v1alpha1.MeshSpec `json:"spec"`
-	Dtabs      []DtabView         `json:"dtabs"`
+	Version    string `json:"version"`
+	Mesh       string `json:"mesh"`
+	UID        string `json:"uid"`
+	Generation int64  `json:"generation"`
+	Revision   string `json:"revision"`
+	// Refused is why the file as it is now is not what is served; "" where it is, and in a cluster.
+	Refused string             `json:"refused,omitempty"`
+	Spec    *v1alpha1.MeshSpec `json:"spec"`
+	Dtabs   []DtabView         `json:"dtabs"`
 	// Routers hold the effective dtab of each router, in Linkerd's form.
 	Routers map[string]string `json:"dtab"`
 }
