@@ -50,6 +50,8 @@ func (l *listener) measure(r *router) {
 	l.scope = r.scope.Scope("server", l.addr.Addr().String(), strconv.Itoa(int(l.addr.Port())))
 	l.scope.GaugeFunc("connections", func() float64 { return float64(l.tcp.Open.Load()) })
 	l.scope.GaugeFunc("refused_connections", func() float64 { return float64(l.tcp.Refused.Load()) })
+	l.scope.GaugeFunc("starved_connections", func() float64 { return float64(l.tcp.Starved.Load()) })
+	l.scope.GaugeFunc("accept_errors", func() float64 { return float64(l.tcp.Errors.Load()) })
 	l.scope.GaugeFunc("pending", func() float64 { return float64(l.pending.Load()) })
 	l.metrics.Store(newServerMetrics(l.scope))
 }

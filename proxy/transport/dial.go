@@ -31,6 +31,8 @@ type DialOptions struct {
 type Dialer struct {
 	opts   DialOptions
 	dialer net.Dialer
+	// limit is what a test pretends that the limit of descriptors is, or 0.
+	limit atomic.Uint64
 
 	// Connects, Denied, Refused, TimedOut and Failed count the outcomes of Dial; Open is the number of open connections.
 	Connects, Denied, Refused, TimedOut, Failed atomic.Uint64
@@ -45,7 +47,10 @@ func NewDialer(o DialOptions) *Dialer {
 	if o.KeepAlive <= 0 {
 		o.KeepAlive = 15 * time.Second
 	}
-	return &Dialer{opts: o, dialer: net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: o.KeepAlive, Interval: o.KeepAlive}}}
+	d := &Dialer{opts: o}
+	d.dialer.KeepAliveConfig = net.KeepAliveConfig{Enable: true, Idle: o.KeepAlive, Interval: o.KeepAlive}
+	d.dialer.Control = d.control
+	return d
 }
 
 // Dial connects to addr. The limit is the smaller of the dialer's own and limit, if that is positive. Errors satisfy ErrDenied,
@@ -78,6 +83,14 @@ func (d *Dialer) Dial(ctx context.Context, shard uint32, addr netip.AddrPort, li
 	d.Open.Add(1)
 	c.onClose = d.connClosed
 	return c, nil
+}
+
+// control looks at a socket before it connects.
+func (d *Dialer) control(_, _ string, raw syscall.RawConn) error {
+	if !allowed(raw, &d.limit, isForEndpoints) {
+		return ErrDescriptors
+	}
+	return nil
 }
 
 func (d *Dialer) connClosed() { d.Open.Add(-1) }

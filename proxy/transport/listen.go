@@ -38,10 +38,13 @@ type Listener struct {
 	once sync.Once
 	// maxConns may change while the listener is open.
 	maxConns atomic.Int64
+	// limit is what a test pretends that the limit of descriptors is, or 0.
+	limit atomic.Uint64
 
-	// Open is the number of open connections; Accepted, Refused (over MaxConns) and Errors (of accept, such as no descriptors) count.
-	Open                      atomic.Int64
-	Accepted, Refused, Errors atomic.Uint64
+	// Open is the number of open connections; Accepted, Refused (over MaxConns), Starved (refused too, for the descriptors that are left
+	// are not for clients) and Errors (of accept) count.
+	Open                               atomic.Int64
+	Accepted, Refused, Starved, Errors atomic.Uint64
 }
 
 // Listen opens addr. Its errors are one line that says what to do.
@@ -124,24 +127,37 @@ func (l *Listener) accept(wg *sync.WaitGroup, handle func(*Conn)) {
 			continue
 		}
 		pause = 0
-		if l.Open.Add(1) > l.maxConns.Load() {
-			l.Open.Add(-1)
-			l.Refused.Add(1)
-			_ = nc.SetLinger(0) // RST in place of FIN; either way the connection goes
-			_ = nc.Close()
-			continue
-		}
-		c, err := newConn(nc, l.next.Add(1))
+		c, err := l.admit(nc)
 		if err != nil {
-			l.Open.Add(-1)
 			l.Errors.Add(1)
-			_ = nc.Close()
+		}
+		if c == nil {
 			continue
 		}
 		l.Accepted.Add(1)
 		c.onClose = l.connClosed
 		wg.Go(func() { handle(c) })
 	}
+}
+
+// admit makes a connection of what was accepted, or refuses it and returns none.
+func (l *Listener) admit(nc *net.TCPConn) (*Conn, error) {
+	c, err := newConn(nc, l.next.Add(1))
+	if err != nil {
+		_ = nc.Close()
+		return nil, err
+	}
+	refused := &l.Starved
+	if allowed(c.raw, &l.limit, isForClients) {
+		if l.Open.Add(1) <= l.maxConns.Load() {
+			return c, nil
+		}
+		l.Open.Add(-1)
+		refused = &l.Refused
+	}
+	refused.Add(1)
+	c.Reset() // RST in place of FIN; either way the connection goes
+	return nil, nil
 }
 
 // rest waits, and reports false if the listener was closed meanwhile.
