@@ -26,7 +26,7 @@ type askedWrite struct {
 // wrote alone: the peer may have answered before it closed.
 //
 // Write and ReadLazy would do the same with one system call more: the wait for a response begins before the request is written, so that
-// nothing can come unnoticed, and a read in vain need not show that nothing came.
+// nothing can come unnoticed, and on a connection that was reused a read in vain need not show that nothing came.
 func (c *Conn) Ask(pool *Buffers, p []byte, stall time.Duration, want int64, stop *atomic.Bool) (b *Buffer, n, wrote int, err error) {
 	c.armRead(want)
 	c.lazy = lazyRead{pool: pool}
@@ -77,7 +77,9 @@ func (c *Conn) askNow(fd uintptr) bool {
 	if err != nil && err != syscall.EAGAIN {
 		return c.readable(fd)
 	}
-	return a.n < len(a.p)
+	// On a new connection the peer may have spoken before the wait began, which the poller does not tell again. On one that was reused the
+	// read above was in vain, after it began.
+	return a.n < len(a.p) || !c.reused && c.readable(fd)
 }
 
 // retried makes a system call again while signals interrupt it.

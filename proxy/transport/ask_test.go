@@ -128,3 +128,26 @@ func TestAskLong(t *testing.T) {
 	}
 	buffers.Put(0, b)
 }
+
+// A peer may speak as soon as it has accepted, such as to say that it is too busy. What the poller told of before Ask is not told again.
+func TestAskOfAPeerThatSpokeFirst(t *testing.T) {
+	t.Parallel()
+	_, _, dial := pooled(t, PoolOptions{})
+	buffers := NewBuffers()
+	c, peer := dial()
+	defer c.Close()
+	_, _ = peer.Write([]byte("503"), 0, nil)
+	eventually(t, "the answer arrives", func() bool { return !c.Quiet() })
+	// The poller tells in the order of what happened: after a round trip elsewhere it has told of the answer too.
+	other, otherPeer := dial()
+	defer other.Close()
+	go func() { _, _ = otherPeer.Write([]byte("x"), 0, nil) }()
+	if _, err := other.Read(make([]byte, 1), Now()+int64(limit), nil); err != nil {
+		t.Fatal(err)
+	}
+	b, n, _, err := c.Ask(buffers, []byte("x"), 0, Now()+int64(time.Second), nil)
+	if err != nil || n != 3 {
+		t.Fatalf("got %d bytes, %v", n, err)
+	}
+	buffers.Put(0, b)
+}
