@@ -59,7 +59,7 @@ type entry struct {
 	tree   *naming.Var[naming.Tree]
 	// watches are those of the watcher, with the element that matters in each.
 	watches map[int32]string
-	// polled is set while the name cannot be watched.
+	// polled is set while the name cannot be watched, or its file not be read.
 	polled atomic.Bool
 
 	mu     sync.Mutex // guards what follows; the file is read under it
@@ -181,8 +181,10 @@ func (n *Namer) read(e *entry) {
 	if e.closed {
 		return
 	}
-	e.polled.Store(!n.watcher.follow(e, n.root)) // before it is read, so that no change is between
+	followed := n.watcher.follow(e, n.root) // before it is read, so that no change is between
 	file, used, text, err := n.find(e.path)
+	// What cannot be read, for want of descriptors say, can be later without a change that is told.
+	e.polled.Store(!followed || err != nil)
 	if err == nil && e.refused != "" && e.refused != file {
 		n.settled(e)
 	}
