@@ -56,7 +56,10 @@ func askEach[T any](s *system, ask func(*net.Resolver) (T, error)) (answer T, tt
 		answer, err = ask(&net.Resolver{PreferGo: true, Dial: w.dial})
 		ttl = w.ttl()
 		var dns *net.DNSError
-		if errors.As(err, &dns) && dns.IsNotFound && w.isOpen() {
+		switch found := !errors.As(err, &dns) || !dns.IsNotFound; {
+		case w.isSpoilt() && (err == nil || !found):
+			err, dns = &net.DNSError{Err: "an answer could not be read to its end", Server: server, IsTemporary: true}, nil
+		case !found && w.isOpen():
 			// The standard library tells one of the errors it met, be it that there are no addresses of the other family.
 			err = &net.DNSError{Err: "a part of the question was not answered", Name: dns.Name, Server: server, IsTemporary: true}
 			dns = nil
@@ -79,6 +82,8 @@ type witness struct {
 	// open says of each question whether it is not answered yet, be it that there is nothing. gone are names that do not exist.
 	open map[dnsmessage.Question]bool
 	gone []dnsmessage.Name
+	// spoilt are questions whose last answer could not be read to its end. The standard library takes what it read of one.
+	spoilt map[dnsmessage.Question]struct{}
 }
 
 // ttl is the smallest of what was seen.
@@ -116,6 +121,12 @@ func (w *witness) isOpen() bool {
 		}
 	}
 	return false
+}
+
+func (w *witness) isSpoilt() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.spoilt) > 0
 }
 
 func (w *witness) dial(ctx context.Context, network, address string) (net.Conn, error) {
@@ -206,7 +217,7 @@ func (w *witness) asks(message []byte) (q query) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.open == nil {
-		w.open = make(map[dnsmessage.Question]bool)
+		w.open, w.spoilt = make(map[dnsmessage.Question]bool), make(map[dnsmessage.Question]struct{})
 	}
 	w.open[q.question] = true
 	return q
@@ -218,8 +229,8 @@ func (q *query) isAnsweredBy(h dnsmessage.Header, to dnsmessage.Question) bool {
 		strings.EqualFold(to.Name.String(), q.question.Name.String())
 }
 
-// message takes the TTLs of an answer. Whether the answer is good is for the standard library to say; of one that is not it makes an
-// error, after which no TTL counts.
+// message takes the TTLs of an answer, and whether it can be read to its end. Whether it is good is else for the standard library to say;
+// of one that is not it makes an error, after which no TTL counts.
 func (w *witness) message(b []byte, asked query) {
 	var p dnsmessage.Parser
 	h, err := p.Start(b)
@@ -232,29 +243,46 @@ func (w *witness) message(b []byte, asked query) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	good := h.RCode == dnsmessage.RCodeSuccess || h.RCode == dnsmessage.RCodeNameError
-	if good && !h.Truncated {
-		w.open[asked.question] = false
-	}
 	if h.RCode == dnsmessage.RCodeNameError {
 		w.gone = append(w.gone, asked.question.Name)
 	}
-	answered := false
+	found, err := w.answers(&p)
+	if h.Truncated {
+		return // it may end anywhere
+	}
+	if err != nil {
+		if good {
+			w.spoilt[asked.question] = struct{}{}
+		}
+		return
+	}
+	delete(w.spoilt, asked.question)
+	if good {
+		w.open[asked.question] = false
+	}
+	if !found && good {
+		w.authority(&p)
+	}
+}
+
+// answers takes the TTLs of records that lead to the answer, and reports whether there is any. w.mu is held.
+func (w *witness) answers(p *dnsmessage.Parser) (found bool, err error) {
 	for {
 		record, err := p.AnswerHeader()
 		if errors.Is(err, dnsmessage.ErrSectionDone) {
-			break
+			return found, nil
 		}
-		if err != nil || p.SkipAnswer() != nil {
-			return
+		if err == nil {
+			err = p.SkipAnswer()
+		}
+		if err != nil {
+			return found, err
 		}
 		switch record.Type {
 		case dnsmessage.TypeA, dnsmessage.TypeAAAA, dnsmessage.TypeCNAME, dnsmessage.TypeSRV:
-			answered = true
+			found = true
 			w.positive.see(record.TTL)
 		}
-	}
-	if !answered && good {
-		w.authority(&p)
 	}
 }
 
