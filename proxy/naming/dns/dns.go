@@ -112,7 +112,7 @@ func (r *Resolver) Stats() Stats {
 }
 
 // Resolve returns the live addresses of a host: a name or an IP literal. A host that does not exist is Ok without addresses;
-// a failure keeps the last good addresses, and so does, for MissingGrace, the answer that a host is no more.
+// a failure keeps the last good addresses, those of one family where it is of that one, and so does, for MissingGrace, the answer that a host is no more.
 func (r *Resolver) Resolve(host string) naming.Live[[]netip.Addr] { return r.resolve(host, false) }
 
 // ResolveOnce is Resolve for a host whose first answer stays for as long as somebody uses it.
@@ -130,6 +130,10 @@ func (r *Resolver) resolve(host string, once bool) naming.Live[[]netip.Addr] {
 		},
 		empty: func(a []netip.Addr) bool { return len(a) == 0 },
 		equal: slices.Equal[[]netip.Addr],
+		join: func(answer, last []netip.Addr, half *halfAnswer) []netip.Addr {
+			kept := slices.DeleteFunc(slices.Clone(last), func(a netip.Addr) bool { return !half.lacks(a) })
+			return tidy(append(kept, answer...))
+		},
 	})
 }
 

@@ -17,6 +17,8 @@ type question[T any] struct {
 	ask   func(context.Context) (answer T, ttl time.Duration, err error)
 	empty func(T) bool
 	equal func(a, b T) bool
+	// join adds to an answer those of the last one that it lacks.
+	join func(answer, last T, half *halfAnswer) T
 	// once ends the asking with the first answer that is not empty.
 	once bool
 	// floor is how often it is asked at most, whatever the TTL.
@@ -63,6 +65,11 @@ func (q *question[T]) turn(ctx context.Context, r *Resolver) (wait time.Duration
 		return 0, false
 	}
 	var dns *net.DNSError
+	var half *halfAnswer
+	if errors.As(err, &half) {
+		r.stats.failures.Add(1)
+		answer, ttl, err = q.whole(answer, ttl, half)
+	}
 	switch {
 	case errors.As(err, &dns) && dns.IsNotFound, err == nil && q.empty(answer):
 		return q.gone(ttl), true
@@ -74,6 +81,16 @@ func (q *question[T]) turn(ctx context.Context, r *Resolver) (wait time.Duration
 	q.good, q.missing = true, time.Time{}
 	q.set(answer)
 	return holds(ttl, MaxTTL), true
+}
+
+// whole adds what is lacking of an answer from the last one.
+func (q *question[T]) whole(answer T, ttl time.Duration, half *halfAnswer) (T, time.Duration, error) {
+	last, _, _ := q.v.Load()
+	all := q.join(answer, last, half)
+	if !q.equal(all, answer) {
+		ttl = min(ttl, RefreshInterval) // what is kept may have changed
+	}
+	return all, ttl, nil
 }
 
 // gone takes the answer that there is no such name.

@@ -127,10 +127,31 @@ func TestHalfAnAnswer(t *testing.T) {
 		if _, _, err := s.hosts(t.Context(), "none.test"); err == nil || strings.Contains(err.Error(), "a part of the question") {
 			t.Fatalf("error %v", err)
 		}
-		if addrs, _, err := s.hosts(t.Context(), "six.test"); err != nil || len(addrs) != 1 {
+		var half *halfAnswer
+		if addrs, _, err := s.hosts(t.Context(), "six.test"); !errors.As(err, &half) || !half.v4 || half.v6 || len(addrs) != 1 {
 			t.Fatalf("%v, error %v", addrs, err)
 		}
 	}
+}
+
+// Of a family that is out of reach the last good addresses stay: without IPv6 in the network, those of the other are of no use.
+func TestHalfAnAnswerKeepsTheOther(t *testing.T) {
+	t.Parallel()
+	z := zone.New(t)
+	z.Set("both.test.", "1 IN A 10.0.0.1", "1 IN AAAA fd00::1")
+	r := New(Options{Servers: []string{z.Addr}})
+	t.Cleanup(r.Close)
+	l := r.Resolve("both.test")
+	t.Cleanup(l.Close)
+	awaitAddrs(t, l, naming.Ok, "[10.0.0.1 fd00::1]")
+	z.BreakKind(uint16(dnsmessage.TypeA))
+	z.Set("both.test.", "1 IN A 10.0.0.2", "1 IN AAAA fd00::2")
+	awaitAddrs(t, l, naming.Ok, "[10.0.0.1 fd00::2]")
+	if r.Stats().Failures == 0 {
+		t.Error("not counted")
+	}
+	z.BreakKind(0)
+	awaitAddrs(t, l, naming.Ok, "[10.0.0.2 fd00::2]")
 }
 
 // SRV records come with their TTL, and the hosts they name are resolved at the same servers.

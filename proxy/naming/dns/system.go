@@ -56,15 +56,17 @@ func askEach[T any](s *system, ask func(*net.Resolver) (T, error)) (answer T, tt
 		answer, err = ask(&net.Resolver{PreferGo: true, Dial: w.dial})
 		ttl = w.ttl()
 		var dns *net.DNSError
-		switch found := !errors.As(err, &dns) || !dns.IsNotFound; {
-		case w.isSpoilt() && (err == nil || !found):
-			err, dns = &net.DNSError{Err: "an answer could not be read to its end", Server: server, IsTemporary: true}, nil
-		case !found && w.isOpen():
+		switch missing := errors.As(err, &dns) && dns.IsNotFound; {
+		case w.isSpoilt() && (err == nil || missing):
+			err = &net.DNSError{Err: "an answer could not be read to its end", Server: server, IsTemporary: true}
+		case missing && w.isOpen():
 			// The standard library tells one of the errors it met, be it that there are no addresses of the other family.
 			err = &net.DNSError{Err: "a part of the question was not answered", Name: dns.Name, Server: server, IsTemporary: true}
-			dns = nil
+		case err == nil:
+			err = w.half()
 		}
-		if err == nil || errors.As(err, &dns) && dns.IsNotFound {
+		var half *halfAnswer
+		if err == nil || errors.As(err, &half) || errors.As(err, &dns) && dns.IsNotFound {
 			break
 		}
 	}
@@ -123,6 +125,35 @@ func (w *witness) isOpen() bool {
 	return false
 }
 
+// halfAnswer is the error of addresses beside which there may be others: the name servers failed for a family.
+type halfAnswer struct{ v4, v6 bool }
+
+func (*halfAnswer) Error() string { return "the addresses of one family were not answered" }
+
+// lacks reports whether an address may be one of the others.
+func (h *halfAnswer) lacks(a netip.Addr) bool { return h.v4 && a.Is4() || h.v6 && a.Is6() }
+
+// half returns a halfAnswer if one family of a name is answered and the other is not, or nil.
+func (w *witness) half() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var h halfAnswer
+	for q, open := range w.open {
+		other := q
+		other.Type = dnsmessage.TypeA
+		if q.Type == dnsmessage.TypeA {
+			other.Type = dnsmessage.TypeAAAA
+		}
+		if otherOpen, asked := w.open[other]; open && asked && !otherOpen {
+			h.v4, h.v6 = h.v4 || q.Type == dnsmessage.TypeA, h.v6 || q.Type == dnsmessage.TypeAAAA
+		}
+	}
+	if h == (halfAnswer{}) {
+		return nil
+	}
+	return &h
+}
+
 func (w *witness) isSpoilt() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -179,6 +210,7 @@ const lengthBytes = 2
 func (s *stream) Write(b []byte) (int, error) {
 	if len(b) > lengthBytes {
 		s.asked = s.witness.asks(b[lengthBytes:])
+		s.asked.last = true
 	}
 	return s.Conn.Write(b)
 }
@@ -198,7 +230,9 @@ func (s *stream) Read(b []byte) (int, error) {
 
 // query is what a connection asked last: what does not carry its id and its question is no answer to it.
 type query struct {
-	known    bool
+	known bool
+	// last means that the standard library asks no other way: it takes what there is, even if it is truncated.
+	last     bool
 	id       uint16
 	question dnsmessage.Question
 }
@@ -247,8 +281,11 @@ func (w *witness) message(b []byte, asked query) {
 		w.gone = append(w.gone, asked.question.Name)
 	}
 	found, err := w.answers(&p)
-	if h.Truncated {
-		return // it may end anywhere
+	if h.Truncated { // it may end anywhere
+		if found && asked.last {
+			w.open[asked.question] = false
+		}
+		return
 	}
 	if err != nil {
 		if good {
