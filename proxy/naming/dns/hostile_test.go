@@ -14,8 +14,10 @@ import (
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
+	"golang.org/x/sys/unix"
 
 	"github.com/fairlead/fairlead/proxy/naming"
+	"github.com/fairlead/fairlead/test/testkit/zone"
 )
 
 // hostile is a name server that writes what a test says.
@@ -323,4 +325,36 @@ func TestAnswersInPieces(t *testing.T) {
 	if err == nil || errors.As(err, &dns) && dns.IsNotFound {
 		t.Errorf("%v, error %v", addrs, err)
 	}
+}
+
+// Without descriptors nothing can be asked: that is no answer, and the last good ones stay until there are some again. Not parallel: it is
+// the whole process that has none.
+func TestOutOfDescriptors(t *testing.T) {
+	z := zone.New(t)
+	z.Set("web.test.", "1 IN A 10.0.0.1")
+	z.Set("_http._tcp.web.test.", "1 IN SRV 1 0 80 web.test.")
+	r := New(Options{Servers: []string{z.Addr}})
+	t.Cleanup(r.Close)
+	host, srv := r.Resolve("web.test"), r.ResolveSRV("_http._tcp.web.test")
+	t.Cleanup(host.Close)
+	t.Cleanup(srv.Close)
+	is := func(records []SRV) bool { return fmt.Sprint(records) == "[{web.test 80 1 0}]" }
+	awaitAddrs(t, host, naming.Ok, "[10.0.0.1]")
+	await(t, srv, func(records []SRV, s naming.State, _ error) bool { return s == naming.Ok && is(records) })
+
+	var old unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &old); err != nil {
+		t.Fatal(err)
+	}
+	restore := func() { _ = unix.Setrlimit(unix.RLIMIT_NOFILE, &old) }
+	t.Cleanup(restore)
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 0, Max: old.Max}); err != nil {
+		t.Fatal(err)
+	}
+	awaitAddrs(t, host, naming.Failed, "[10.0.0.1]")
+	await(t, srv, func(records []SRV, s naming.State, _ error) bool { return s == naming.Failed && is(records) })
+	z.Set("web.test.", "1 IN A 10.0.0.2")
+	restore()
+	awaitAddrs(t, host, naming.Ok, "[10.0.0.2]")
+	await(t, srv, func(records []SRV, s naming.State, _ error) bool { return s == naming.Ok && is(records) })
 }

@@ -1,12 +1,14 @@
 package dns
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -130,6 +132,43 @@ func TestHalfAnAnswer(t *testing.T) {
 		var half *halfAnswer
 		if addrs, _, err := s.hosts(t.Context(), "six.test"); !errors.As(err, &half) || !half.v4 || half.v6 || len(addrs) != 1 {
 			t.Fatalf("%v, error %v", addrs, err)
+		}
+	}
+}
+
+// A question for which there was no connection, for want of descriptors say, was not answered either.
+func TestQuestionThatCouldNotBeAsked(t *testing.T) {
+	t.Parallel()
+	z := zone.New(t)
+	z.Set("four.test.", "300 IN A 10.0.0.1")
+	s := &system{servers: []string{z.Addr}}
+	var found, failed int
+	for range 1000 { // either question may be the one that is asked
+		var dials atomic.Int64
+		addrs, _, err := askEach(s, func(r *net.Resolver) ([]netip.Addr, error) {
+			dial := r.Dial
+			r.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+				if dials.Add(1) > 1 {
+					ended, cancel := context.WithCancel(ctx)
+					cancel()
+					ctx = ended
+				}
+				return dial(ctx, network, address)
+			}
+			return r.LookupNetIP(t.Context(), "ip", "four.test.")
+		})
+		var dns *net.DNSError
+		var half *halfAnswer
+		switch {
+		case len(addrs) == 1 && errors.As(err, &half) && half.v6 && !half.v4:
+			found++
+		case len(addrs) == 0 && errors.As(err, &dns) && !dns.IsNotFound:
+			failed++
+		default:
+			t.Fatalf("%v, error %v", addrs, err)
+		}
+		if found > 0 && failed > 10 {
+			break
 		}
 	}
 }

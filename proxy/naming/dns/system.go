@@ -84,6 +84,8 @@ type witness struct {
 	// open says of each question whether it is not answered yet, be it that there is nothing. gone are names that do not exist.
 	open map[dnsmessage.Question]bool
 	gone []dnsmessage.Name
+	// undialled is set once there was no connection to ask by: then the question is not known.
+	undialled bool
 	// spoilt are questions whose last answer could not be read to its end. The standard library takes what it read of one.
 	spoilt map[dnsmessage.Question]struct{}
 }
@@ -118,7 +120,7 @@ func (w *witness) isOpen() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for q, open := range w.open {
-		if open && !slices.Contains(w.gone, q.Name) {
+		if _, other := w.openFamily(q, open); (open || other) && !slices.Contains(w.gone, q.Name) {
 			return true
 		}
 	}
@@ -139,19 +141,28 @@ func (w *witness) half() error {
 	defer w.mu.Unlock()
 	var h halfAnswer
 	for q, open := range w.open {
-		other := q
-		other.Type = dnsmessage.TypeA
-		if q.Type == dnsmessage.TypeA {
-			other.Type = dnsmessage.TypeAAAA
-		}
-		if otherOpen, asked := w.open[other]; open && asked && !otherOpen {
-			h.v4, h.v6 = h.v4 || q.Type == dnsmessage.TypeA, h.v6 || q.Type == dnsmessage.TypeAAAA
+		if other, open := w.openFamily(q, open); open {
+			h.v4, h.v6 = h.v4 || other == dnsmessage.TypeA, h.v6 || other == dnsmessage.TypeAAAA
 		}
 	}
 	if h == (halfAnswer{}) {
 		return nil
 	}
 	return &h
+}
+
+// openFamily returns the family that is open beside a question that is not. w.mu is held.
+func (w *witness) openFamily(q dnsmessage.Question, open bool) (other dnsmessage.Type, otherOpen bool) {
+	switch q.Type {
+	case dnsmessage.TypeA:
+		q.Type = dnsmessage.TypeAAAA
+	case dnsmessage.TypeAAAA:
+		q.Type = dnsmessage.TypeA
+	default:
+		return 0, false
+	}
+	otherOpen, asked := w.open[q]
+	return q.Type, !open && (otherOpen || !asked && w.undialled)
 }
 
 func (w *witness) isSpoilt() bool {
@@ -167,6 +178,9 @@ func (w *witness) dial(ctx context.Context, network, address string) (net.Conn, 
 	var d net.Dialer
 	c, err := d.DialContext(ctx, network, address)
 	if err != nil {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.undialled = true
 		return nil, err
 	}
 	// The standard library tells by the type whether messages have their length before them.
