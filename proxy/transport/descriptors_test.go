@@ -3,6 +3,7 @@ package transport
 import (
 	"errors"
 	"net"
+	"syscall"
 	"testing"
 )
 
@@ -77,5 +78,38 @@ func TestWhoMayHaveADescriptor(t *testing.T) {
 		if got := isForEndpoints(c.fd, c.limit); got != c.endpoints {
 			t.Errorf("%d of %d for endpoints: %v", c.fd, c.limit, got)
 		}
+	}
+}
+
+// Idle connections to other endpoints make room for one that is needed.
+func TestIdleConnectionsMakeRoom(t *testing.T) {
+	t.Parallel()
+	p, pool, dial := pooled(t, PoolOptions{})
+	c, peer := dial()
+	defer peer.Close()
+	pool.Put(1, c)
+	l, conns := accepting(t, ListenOptions{})
+	other := p.New(l.Addr())
+	defer other.Close()
+	// The test cannot say which number the kernel gives: the limit is met by the first try, and not by the second.
+	tries := 0
+	p.Dialer().dialer.Control = func(_, _ string, _ syscall.RawConn) error {
+		if tries++; tries == 1 {
+			return ErrDescriptors
+		}
+		return nil
+	}
+	got, err := other.Dial(t.Context(), 0, limit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got.Close()
+	(<-conns).Close()
+	if p.Idle() != 0 || p.Overflow.Load() != 1 {
+		t.Errorf("%d idle, %d made room", p.Idle(), p.Overflow.Load())
+	}
+	tries = 0
+	if _, err := other.Dial(t.Context(), 0, limit); !errors.Is(err, ErrDescriptors) || tries != 1 {
+		t.Errorf("without idle ones: error %v after %d tries", err, tries)
 	}
 }

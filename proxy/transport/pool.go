@@ -2,9 +2,11 @@ package transport
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -33,7 +35,7 @@ type Pools struct {
 	done   chan struct{}
 
 	// Stale counts connections found dead when they were to be reused, Expired those closed for their idle time or age, Overflow those
-	// closed because MaxIdle was reached.
+	// closed because MaxIdle was reached or descriptors are short.
 	Stale, Expired, Overflow atomic.Uint64
 }
 
@@ -87,6 +89,29 @@ func (p *Pools) New(addr netip.AddrPort) *Pool {
 	}
 	p.all[pool] = struct{}{}
 	return pool
+}
+
+// makeRoom closes an idle connection, and reports whether there was one.
+func (p *Pools) makeRoom() bool {
+	if p.Idle() <= 0 {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for pool := range p.all {
+		for i := range pool.shards {
+			if pool.shards[i].count.Load() == 0 {
+				continue
+			}
+			if c := pool.shards[i].pop(); c != nil {
+				p.shards[i].idle.Add(-1)
+				p.Overflow.Add(1)
+				c.Close()
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // Close closes every pool and waits for the sweeper.
@@ -179,9 +204,13 @@ func (p *Pool) Get(shard uint32) *Conn {
 	return nil
 }
 
-// Dial opens a new connection to the endpoint.
+// Dial opens a new connection to the endpoint. Where descriptors are short an idle one of another endpoint makes room.
 func (p *Pool) Dial(ctx context.Context, shard uint32, limit time.Duration) (*Conn, error) {
-	return p.owner.dialer.Dial(ctx, shard, p.addr, limit)
+	c, err := p.owner.dialer.Dial(ctx, shard, p.addr, limit)
+	if (errors.Is(err, ErrDescriptors) || errors.Is(err, syscall.EMFILE)) && p.owner.makeRoom() {
+		c, err = p.owner.dialer.Dial(ctx, shard, p.addr, limit)
+	}
+	return c, err
 }
 
 // Discard closes a connection from Get that turned out not to be idle, and counts it.
