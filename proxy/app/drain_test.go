@@ -17,6 +17,7 @@ import (
 	"github.com/go-logr/logr/testr"
 
 	"github.com/fairlead/fairlead/proxy/telemetry"
+	"github.com/fairlead/fairlead/proxy/telemetry/prometheus"
 	"github.com/fairlead/fairlead/test/testkit/freeport"
 )
 
@@ -161,5 +162,22 @@ func TestMetricsFollowTheRouterOfAListener(t *testing.T) {
 		eventually(t, "no requests at "+at, func() bool { return metric(t, tree, at+"requests") >= 1 })
 		eventually(t, "no connections at "+at, func() bool { return metric(t, tree, at+"connections") == 1 })
 		eventually(t, "pending at "+at, func() bool { return metric(t, tree, at+"pending") == 0 })
+	}
+}
+
+// TestAddressOfAListenerIsALabel: a port in the name of a metric would make a family for each listener.
+func TestAddressOfAListenerIsALabel(t *testing.T) {
+	port := freeport.Get(t)
+	tree := telemetry.New()
+	if err := start(t, Options{Metrics: tree}).Apply(t.Context(), decode(t, mesh(port))); err != nil {
+		t.Fatal(err)
+	}
+	w := httptest.NewRecorder()
+	prometheus.New(tree, prometheus.Options{}).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/admin/metrics/prometheus", http.NoBody))
+	for _, name := range []string{"requests_total", "connections", "refused_connections", "starved_connections", "accept_errors"} {
+		want := fmt.Sprintf("rt_server_%s{rt=\"outgoing\",server=\"127.0.0.1/%d\"} 0\n", name, port)
+		if !strings.Contains(w.Body.String(), want) {
+			t.Errorf("no %s", want)
+		}
 	}
 }

@@ -47,7 +47,7 @@ func (l *listener) measure(r *router) {
 		l.scope.Close()
 	}
 	l.router = r
-	l.scope = r.scope.Scope("server", l.addr.Addr().String(), strconv.Itoa(int(l.addr.Port())))
+	l.scope = r.scope.Scope("server", l.addr.Addr().String()+"/"+strconv.Itoa(int(l.addr.Port()))) // one step, so that it is one label
 	l.scope.GaugeFunc("connections", func() float64 { return float64(l.tcp.Open.Load()) })
 	l.scope.GaugeFunc("refused_connections", func() float64 { return float64(l.tcp.Refused.Load()) })
 	l.scope.GaugeFunc("starved_connections", func() float64 { return float64(l.tcp.Starved.Load()) })
