@@ -21,6 +21,9 @@ func (t *target) Status() int { return t.leaf().Status() }
 // AppendHeaders implements http1.Target.
 func (t *target) AppendHeaders(dst []byte) []byte { return t.leaf().AppendHeaders(dst) }
 
+// Names implements http1.Target.
+func (t *target) Names() (service, client string) { return t.leaf().Names() }
+
 // Timeouts implements http1.Target.
 func (t *target) Timeouts() (total, attempt time.Duration) { return t.leaf().Timeouts() }
 

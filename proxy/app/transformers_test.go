@@ -25,7 +25,7 @@ func TestTransformersOfAMesh(t *testing.T) {
 		{"", "200", "web", inet(web)},
 		{"{kind: io.l5d.localhost}", "200", "web", "/%/io.l5d.localhost" + inet(web)},
 		{"{kind: io.l5d.specificHost, host: 127.0.0.1}", "200", "web", "/%/io.l5d.specificHost" + inet(web)},
-		{"{kind: io.l5d.specificHost, host: 127.0.0.2}", "502", "no-endpoints: no endpoints are available\n", ""},
+		{"{kind: io.l5d.specificHost, host: 127.0.0.2}", "502", "no-endpoints: no endpoints are available (service /svc/web, client /%/io.l5d.specificHost" + inet(web) + ")\n", ""},
 		{fmt.Sprintf("{kind: io.l5d.port, port: %d}", other.Port()), "200", "other", fmt.Sprintf("/%%/io.l5d.port/%d%s", other.Port(), inet(web))},
 		{"{kind: io.l5d.replace, path: " + inet(other) + "}", "200", "other", "/%/io.l5d.replace" + inet(other)},
 		{"{kind: io.l5d.const, path: " + inet(other) + "}, {kind: io.l5d.localhost}", "200", "other", "/%/io.l5d.localhost/%/io.l5d.const" + inet(other)},

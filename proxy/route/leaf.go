@@ -128,6 +128,14 @@ func (l *Leaf) Pick(shard uint32, tried []*balance.Node) (*balance.Node, error) 
 // AppendHeaders appends the l5d-dst-* header lines.
 func (l *Leaf) AppendHeaders(dst []byte) []byte { return append(dst, l.headers...) }
 
+// Names returns the logical name, and the bound one, which a Leaf with a Status has not.
+func (l *Leaf) Names() (service, client string) {
+	if l.client != nil {
+		client = l.client.id.String()
+	}
+	return l.service.path.String(), client
+}
+
 // Timeouts returns the limits until the response begins, for all attempts and for each; 0 means none.
 func (l *Leaf) Timeouts() (total, attempt time.Duration) { return l.total, l.attempt }
 

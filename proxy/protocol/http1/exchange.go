@@ -47,7 +47,25 @@ func (x *exchange) forward() bool {
 	if !consumed && !x.held && !x.bodyStarted {
 		consumed = x.skipBody()
 	}
-	return x.refuse(fail, x.req.close || !consumed)
+	return x.refuse(x.named(fail), x.req.close || !consumed)
+}
+
+// named adds to the message of a failure what was asked for and what was tried.
+func (x *exchange) named(f *Failure) *Failure {
+	service, client := x.target.Names()
+	if failureClass(f) == classify.Ignored || service == "" {
+		return f
+	}
+	out := *f
+	out.Message += " (service " + service
+	if client != "" {
+		out.Message += ", client " + client
+	}
+	if x.node != nil {
+		out.Message += ", endpoint " + x.node.Endpoint.Addr.String()
+	}
+	out.Message += ")"
+	return &out
 }
 
 // failureClass says whether a failure speaks against the endpoint.

@@ -30,6 +30,8 @@ type Target interface {
 	// l5d-dst-client, l5d-dst-residual, l5d-ctx-dtab. Lines of those names, of l5d-dtab and of l5d-dst-endpoint that the client sent
 	// are dropped. This package itself adds l5d-dst-endpoint where the request goes through a hop.
 	AppendHeaders(dst []byte) []byte
+	// Names returns the logical name and the bound one, for the message of a failure; "" where there is none.
+	Names() (service, client string)
 	// Timeouts returns the limits from the request's head to the response's head, for all attempts and for each; 0 means none.
 	Timeouts() (total, attempt time.Duration)
 	// Finish is called once per routed request, when its response was relayed or failed. o is valid until Finish returns.

@@ -32,6 +32,19 @@ func TestConnectFailures(t *testing.T) {
 			t.Errorf("got %+v after %d picks", o, r.target.picks.Load())
 		}
 	})
+	t.Run("says what was tried", func(t *testing.T) {
+		t.Parallel()
+		dead := deadAddr(t)
+		r := newRig(t, rigOptions{}, dead)
+		r.target.service, r.target.client = "/svc/web", "/#/io.l5d.fs/web"
+		c := r.dial()
+		c.send(get)
+		want := "connection refused (service /svc/web, client /#/io.l5d.fs/web, endpoint " + dead.String() + ")"
+		encoded, _ := appendForm(nil, want, maxErrHeader)
+		if h := c.head(); !strings.Contains(h, string(encoded)+"\r\n") {
+			t.Errorf("got %q, want %q at the end of l5d-err", h, want)
+		}
+	})
 	t.Run("no endpoints", func(t *testing.T) {
 		t.Parallel()
 		r := newRig(t, rigOptions{})

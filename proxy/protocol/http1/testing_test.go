@@ -39,7 +39,9 @@ type target struct {
 	outcomes []Outcome
 	changed  chan struct{}
 	picks    atomic.Int64
-	quiet    bool
+	// service and client are the names of messages.
+	service, client string
+	quiet           bool
 }
 
 func (t *target) Pick(_ uint32, _ *Request, tried []*balance.Node) (*balance.Node, error) {
@@ -61,6 +63,7 @@ next:
 }
 
 func (t *target) AppendHeaders(dst []byte) []byte          { return append(dst, t.headers...) }
+func (t *target) Names() (service, client string)          { return t.service, t.client }
 func (t *target) Status() int                              { return t.status }
 func (t *target) Timeouts() (time.Duration, time.Duration) { return t.total, t.attempt }
 
