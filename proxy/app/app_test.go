@@ -64,7 +64,9 @@ func mesh(port int, dentries ...string) string {
 
 func start(t testing.TB, o Options) *App {
 	t.Helper()
-	o.Log = testr.NewWithInterface(t, testr.Options{})
+	if o.Log.IsZero() {
+		o.Log = testr.NewWithInterface(t, testr.Options{})
+	}
 	if o.Metrics == nil {
 		o.Metrics = telemetry.New()
 	}

@@ -105,6 +105,9 @@ func (n *namers) make(spec v1alpha1.Namer, prefix dtab.Path) (naming.Namer, erro
 		return dnssrv.New(prefix, o), nil
 	case v1alpha1.KindNamerFs:
 		bad := n.metrics.Scope("namer", strings.TrimPrefix(spec.Prefix, "/")).Counter("bad_files")
+		if info, err := os.Stat(spec.RootDir); err != nil || !info.IsDir() {
+			n.log.Info("The folder of a namer is not there: no name below it exists until it is", "prefix", prefix.String(), "rootDir", spec.RootDir)
+		}
 		return fs.New(prefix, spec.RootDir, fs.Options{Resolver: n.resolver, OnRefusal: func(file string, err error) {
 			bad.Incr(0)
 			n.log.Info("File of a namer refused, its last good endpoints stay", "file", file, "error", err.Error())

@@ -47,6 +47,22 @@ func TestRequestsMayNotNameServices(t *testing.T) {
 	}
 }
 
+// A folder that is not there is no error, since it may come; but it is told, once.
+func TestMissingFolderIsTold(t *testing.T) {
+	var lines []string
+	a := start(t, Options{Log: funcr.New(func(_, line string) { lines = append(lines, line) }, funcr.Options{})})
+	missing, port := filepath.Join(t.TempDir(), "missing"), freeport.Get(t)
+	text := mesh(port, "/svc => /#/io.l5d.fs") + fmt.Sprintf("  namers:\n  - {kind: io.l5d.fs, rootDir: %s}\n", missing)
+	for range 2 {
+		if err := a.Apply(t.Context(), decode(t, text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := strings.Join(lines, "\n"); strings.Count(got, missing) != 1 || !strings.Contains(got, "is not there") {
+		t.Errorf("logged:\n%s", got)
+	}
+}
+
 // Namers whose configuration stays are kept over a reload, and the others end.
 func TestNamersOverReloads(t *testing.T) {
 	store, err := k8s.New(k8s.Options{REST: &rest.Config{Host: "127.0.0.1:1"}, Scope: telemetry.New(), Log: logr.Discard()})
