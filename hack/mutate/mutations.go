@@ -91,24 +91,6 @@ func wireMutations() []mutation {
 			pkg:     "./test/conformance", run: "^TestWireCases$/^response",
 		},
 		{
-			name: "read a comment as a part of a plain rule", file: "proxy/config/plain.go",
-			search:  "		case c == ' ' && i < len(s)-1 && s[i+1] != '#':\n",
-			replace: "		case c == ' ' && i < len(s)-1:\n",
-			pkg:     "./proxy/config", run: "^TestReadPlain$",
-		},
-		{
-			name: "read plain rules wherever their key stands", file: "proxy/config/plain.go",
-			search:  "	if !exact || list.Line != ",
-			replace: "	if !exact || list.Line > 1<<20 && list.Line != ",
-			pkg:     "./proxy/config", run: "^TestReadPlain$",
-		},
-		{
-			name: "find a rule in the part before its own", file: "proxy/dtab/table.go",
-			search:  "	part, _ := slices.BinarySearch(s.ends, i+1)",
-			replace: "	part, _ := slices.BinarySearch(s.ends, max(i, 1))",
-			pkg:     "./proxy/dtab", run: "^TestTableOfParts$",
-		},
-		{
 			name: "let clients have every descriptor", file: "proxy/transport/listen.go",
 			search:  "	if allowed(c.raw, &l.limit, isForClients) {\n",
 			replace: "	if c.shard > 0 || allowed(c.raw, &l.limit, isForClients) {\n",
@@ -119,12 +101,6 @@ func wireMutations() []mutation {
 			search:  "	return a.n < len(a.p) || !c.reused && c.readable(fd)\n",
 			replace: "	return a.n < len(a.p)\n",
 			pkg:     "./proxy/transport", run: "^TestAskOfAPeerThatSpokeFirst$",
-		},
-		{
-			name: "let rules share elements", file: "proxy/dtab/slab.go",
-			search:  "	out := s.free[:0:n]\n",
-			replace: "	out := s.free[:0]\n",
-			pkg:     "./proxy/dtab", run: "^TestParserSharesNoElement$",
 		},
 		{
 			name: "trust an idle connection to an endpoint", file: "proxy/transport/ask.go",

@@ -272,7 +272,12 @@ func TestLoop(t *testing.T) {
 	}
 	c.set("/mesh/loop/demo-proxy", on("a", loopback(outgoing)))
 	c.set("/default/http/web", on("a", app(t, "web")))
-	status, _, h := get(t, client(t), outgoing, "web")
+	var status int
+	var h http.Header
+	eventually(t, "no request goes round", func() bool { // directly, while the proxy on the node is not known yet
+		status, _, h = get(t, client(t), outgoing, "web")
+		return status != 200
+	})
 	if status != 400 || !strings.HasPrefix(h.Get("l5d-err"), "call-depth-exceeded") {
 		t.Errorf("status %d, l5d-err %q", status, h.Get("l5d-err"))
 	}
