@@ -81,7 +81,7 @@ func (o *options) read(name string) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		defer f.Close()
+		defer f.Close() //nolint:errcheck // only read
 		in = f
 	}
 	data, err := io.ReadAll(io.LimitReader(in, maxTextBytes+1))

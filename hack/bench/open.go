@@ -152,6 +152,6 @@ func sinceBoot() time.Duration {
 // sleepUntil is finer than the runtime's timers, which are late by up to a millisecond.
 func sleepUntil(at time.Duration) {
 	t := unix.NsecToTimespec(int64(at))
-	for unix.ClockNanosleep(unix.CLOCK_MONOTONIC, unix.TIMER_ABSTIME, &t, nil) == unix.EINTR { //nolint:revive // a signal: sleep on
+	for unix.ClockNanosleep(unix.CLOCK_MONOTONIC, unix.TIMER_ABSTIME, &t, nil) == unix.EINTR { // a signal: sleep on
 	}
 }

@@ -66,7 +66,7 @@ func (c *Conn) askNow(fd uintptr) bool {
 		return c.readable(fd)
 	}
 	if c.reused {
-		if _, err := retried(syscall.Read, fd, a.one[:]); err != syscall.EAGAIN { // a system call returns the number itself
+		if _, err := retried(syscall.Read, fd, a.one[:]); err != syscall.EAGAIN { //nolint:errorlint // a system call returns the number itself
 			a.err = ErrSpoke
 			return true
 		}
@@ -74,7 +74,7 @@ func (c *Conn) askNow(fd uintptr) bool {
 	a.done = true
 	n, err := retried(syscall.Write, fd, a.p)
 	a.n = max(n, 0)
-	if err != nil && err != syscall.EAGAIN {
+	if err != nil && err != syscall.EAGAIN { //nolint:errorlint // a system call returns the number itself
 		return c.readable(fd)
 	}
 	// On a new connection the peer may have spoken before the wait began, which the poller does not tell again. On one that was reused the
@@ -86,7 +86,7 @@ func (c *Conn) askNow(fd uintptr) bool {
 func retried(call func(int, []byte) (int, error), fd uintptr, p []byte) (int, error) {
 	for {
 		n, err := call(int(fd), p)
-		if err != syscall.EINTR {
+		if err != syscall.EINTR { //nolint:errorlint // a system call returns the number itself
 			return n, err
 		}
 	}

@@ -222,7 +222,7 @@ func (c *Conn) readable(fd uintptr) bool {
 		return true
 	}
 	l.pool.Put(c.shard, b)
-	if err == syscall.EAGAIN { // a system call returns the number itself
+	if err == syscall.EAGAIN { //nolint:errorlint // a system call returns the number itself
 		return false
 	}
 	l.err = err

@@ -47,7 +47,7 @@ func TestHopRests(t *testing.T) {
 		}
 	}
 	v.Works()
-	if h.Via(now) != v || h.Via(now) != v {
+	if h.Via(now) != v || h.Via(now) != v { //nolint:staticcheck // asked twice: the second time it is remembered
 		t.Error("it works and rests")
 	}
 	v.Failed(now)

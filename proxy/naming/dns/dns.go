@@ -20,6 +20,7 @@ import (
 const (
 	// MinTTL and MaxTTL bound how soon an answer is asked for again, whatever its TTL.
 	MinTTL = time.Second
+	// MaxTTL bounds how long an answer is believed.
 	MaxTTL = 5 * time.Minute
 	// MaxNegativeTTL bounds it for a name that does not exist: it may begin to.
 	MaxNegativeTTL = 30 * time.Second

@@ -41,7 +41,7 @@ func (s *server) identify(w http.ResponseWriter, r *http.Request) {
 		// The answer is good and the connection is not for another request: nobody loses one when it is closed.
 		w.Header().Set("Connection", "close")
 	}
-	fmt.Fprintf(w, "%s from=%s host=%s path=%s\n", s.who, r.RemoteAddr, r.Host, r.URL.Path) //nolint:errcheck // the client's loss
+	fmt.Fprintf(w, "%s from=%s host=%s path=%s\n", s.who, r.RemoteAddr, r.Host, r.URL.Path) // the client's loss
 }
 
 // ready follows /toggle alone: a server in its lameduck time still serves, and says so.
@@ -50,14 +50,14 @@ func (s *server) ready(w http.ResponseWriter, _ *http.Request) {
 		http.Error(w, "not ready", http.StatusServiceUnavailable)
 		return
 	}
-	fmt.Fprintln(w, "ready") //nolint:errcheck // the client's loss
+	fmt.Fprintln(w, "ready") // the client's loss
 }
 
 func (s *server) toggle(w http.ResponseWriter, _ *http.Request) {
 	for {
 		before := s.unready.Load()
 		if s.unready.CompareAndSwap(before, !before) {
-			fmt.Fprintf(w, "ready=%t\n", before) //nolint:errcheck // the client's loss
+			fmt.Fprintf(w, "ready=%t\n", before) // the client's loss
 			return
 		}
 	}
