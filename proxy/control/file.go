@@ -28,7 +28,7 @@ const (
 	// racy is how young a file's time stamp must be to distrust it: two writes within one tick of the file system's clock look
 	// alike.
 	racy = 2 * time.Second
-	// pieceBytes is how much is read or hashed at a time.
+	// pieceBytes is how much is read and hashed at a time.
 	pieceBytes = 64 << 10
 	// retryPolls is after how many polls a good file that could not be applied is tried again: what was in the way, such as another
 	// process on its port, may have gone.
@@ -62,8 +62,6 @@ type File struct {
 	// text is what the file holds, in memory that the next reading uses again: to take as much anew takes long for a large file, and is
 	// where everything waits.
 	text []byte
-	// piece is what a file is read through.
-	piece []byte
 	// retryIn counts the polls down to the next try of a file that could not be applied; 0 when there is none to come.
 	retryIn int
 	// again is true while content that could not be applied is tried another time: the same error is then old news.
@@ -95,11 +93,11 @@ func NewFile(o FileOptions) *File {
 // Run serves the file, and then every good change of it, until ctx is done. It returns an error when the file cannot be served at
 // the start: a *config.Error names file, line and column.
 func (f *File) Run(ctx context.Context) error {
-	data, err := f.read()
+	data, sum, err := f.read()
 	if err != nil {
 		return err
 	}
-	f.sum = sumOf(data)
+	f.sum = sum
 	if err := f.load(ctx, data); err != nil {
 		return err
 	}
@@ -173,17 +171,11 @@ func (f *File) touched() bool {
 		old.read.Sub(now.ModTime()) < racy
 }
 
-// settled returns what the file holds and its hash, once it stays the same for a moment. A file that is written all the time is tried at
-// the next poll. One that holds what was last given to load is not kept, unless it is needed: it may be large, and is looked at often
-// while it is young.
+// settled returns what the file holds and its hash, once it stays the same for a moment; at once where that is what was last given to load,
+// unless it is needed again. A file that is written all the time is tried at the next poll.
 func (f *File) settled(ctx context.Context, needed bool) (data []byte, sum uint64, err error) {
-	var hash maphash.Hash
-	hash.SetSeed(seed)
-	if err := f.copy(&hash); err != nil {
-		return nil, 0, err
-	}
-	if sum = hash.Sum64(); sum == f.sum && !needed {
-		return nil, sum, nil
+	if data, sum, err = f.read(); err != nil || sum == f.sum && !needed {
+		return data, sum, err
 	}
 	pause := time.NewTimer(settle)
 	defer pause.Stop()
@@ -194,13 +186,9 @@ func (f *File) settled(ctx context.Context, needed bool) (data []byte, sum uint6
 		case <-pause.C:
 			pause.Reset(settle)
 		}
-		data, err := f.read()
-		if err != nil {
-			return nil, sum, err
-		}
 		before := sum
-		if sum = sumOf(data); sum == before {
-			return data, sum, nil
+		if data, sum, err = f.read(); err != nil || sum == before {
+			return data, sum, err
 		}
 	}
 	return nil, sum, fmt.Errorf("%s: keeps changing while it is read", f.opts.Path)
@@ -209,81 +197,52 @@ func (f *File) settled(ctx context.Context, needed bool) (data []byte, sum uint6
 // seed makes hashes of this process that nobody can make collide who writes a file.
 var seed = maphash.MakeSeed()
 
-func sumOf(data []byte) uint64 {
-	var hash maphash.Hash
-	hash.SetSeed(seed)
-	var p pace.Pace
-	for piece := range slices.Chunk(data, pieceBytes) {
-		p.Step()
-		_, _ = hash.Write(piece) // never fails
-	}
-	return hash.Sum64()
-}
-
-// read returns what the file holds, until the next read.
-func (f *File) read() ([]byte, error) {
-	f.text = f.text[:0]
-	if err := f.copy(writerFunc(func(p []byte) { f.text = append(f.text, p...) })); err != nil {
-		return nil, err
-	}
-	return f.text, nil
-}
-
-// writerFunc is an io.Writer that never fails.
-type writerFunc func(p []byte)
-
-func (w writerFunc) Write(p []byte) (int, error) {
-	w(p)
-	return len(p), nil
-}
-
-// copy writes what the file holds, and notes what it looked like.
-func (f *File) copy(to io.Writer) error {
+// read returns what the file holds, until the next read, and its hash. It notes what the file looked like.
+func (f *File) read() (data []byte, sum uint64, err error) {
 	now := time.Now()
 	file, err := os.Open(f.opts.Path)
 	if err != nil {
 		f.seen.info = nil
-		return fmt.Errorf("configuration: %w", err)
+		return nil, 0, fmt.Errorf("configuration: %w", err)
 	}
 	defer file.Close() //nolint:errcheck // only read
 	info, err := file.Stat()
 	if err != nil {
-		return fmt.Errorf("configuration: %w", err)
+		return nil, 0, fmt.Errorf("configuration: %w", err)
 	}
-	if size := int(min(info.Size(), maxFileBytes)); cap(f.text) < size {
-		f.text = make([]byte, 0, size+size/16) // room for what an edit adds
+	if size := int(min(info.Size(), maxFileBytes)); cap(f.text) <= size {
+		f.text = make([]byte, 0, size+size/16+1) // room for what an edit adds, and to see the end
 	}
-	n, err := f.paced(to, io.LimitReader(file, maxFileBytes+1))
-	if err != nil {
-		return fmt.Errorf("configuration: %w", err)
+	if sum, err = f.readAll(file); err != nil {
+		return nil, 0, fmt.Errorf("configuration: %w", err)
 	}
-	if n > maxFileBytes {
-		return fmt.Errorf("configuration: %s: more than %d bytes", f.opts.Path, maxFileBytes)
+	if len(f.text) > maxFileBytes {
+		return nil, 0, fmt.Errorf("configuration: %s: more than %d bytes", f.opts.Path, maxFileBytes)
 	}
 	f.seen.info, f.seen.read = info, now
-	return nil
+	return f.text, sum, nil
 }
 
-// paced is io.Copy, at a pace.
-func (f *File) paced(to io.Writer, from io.Reader) (n int64, err error) {
-	if f.piece == nil {
-		f.piece = make([]byte, pieceBytes)
-	}
+// readAll reads into f.text up to the end, or beyond maxFileBytes, and returns the hash.
+func (f *File) readAll(from io.Reader) (sum uint64, err error) {
+	var hash maphash.Hash
+	hash.SetSeed(seed)
 	var p pace.Pace
-	for {
+	for f.text = f.text[:0]; len(f.text) <= maxFileBytes; {
 		p.Step()
-		got, err := from.Read(f.piece)
-		n += int64(got)
-		if _, bad := to.Write(f.piece[:got]); bad != nil {
-			return n, bad
-		}
+		f.text = slices.Grow(f.text, 1)
+		begin := len(f.text)
+		n, err := from.Read(f.text[begin:min(cap(f.text), begin+pieceBytes)])
+		f.text = f.text[:begin+n]
+		_, _ = hash.Write(f.text[begin:]) // never fails
 		if errors.Is(err, io.EOF) {
-			return n, nil
+			break
 		}
 		if err != nil {
-			return n, err
+			return 0, err
 		}
 	}
+	return hash.Sum64(), nil
 }
 
 // load decodes, validates and applies.
