@@ -148,10 +148,22 @@ func languageMutations() []mutation {
 			pkg:     "./proxy/config", run: "^TestReadPlain$",
 		},
 		{
-			name: "find a rule in the part before its own", file: "proxy/dtab/table.go",
-			search:  "	part, _ := slices.BinarySearch(s.ends, i+1)",
-			replace: "	part, _ := slices.BinarySearch(s.ends, max(i, 1))",
+			name: "find a rule in the part before its own", file: "proxy/dtab/trie.go",
+			search:  "	k, _ := slices.BinarySearch(t.ends, i+1)",
+			replace: "	k, _ := slices.BinarySearch(t.ends, max(i, 1))",
 			pkg:     "./proxy/dtab", run: "^TestTableOfParts$",
+		},
+		{
+			name: "take a part that begins as another for it", file: "proxy/dtab/table.go",
+			search:  " && len(parts[at]) == len(old[i]) {",
+			replace: " {",
+			pkg:     "./proxy/dtab", run: "^TestRecompile$",
+		},
+		{
+			name: "find rules that an edit took away", file: "proxy/dtab/table.go",
+			search:  "part = l.parts[part]; part != none {",
+			replace: "part = max(l.parts[part], 0); part != none {",
+			pkg:     "./proxy/dtab", run: "^TestRecompile$",
 		},
 		{
 			name: "let rules share elements", file: "proxy/dtab/slab.go",
@@ -160,7 +172,7 @@ func languageMutations() []mutation {
 			pkg:     "./proxy/dtab", run: "^TestParserSharesNoElement$",
 		},
 		{
-			name: "look no wildcard up", file: "proxy/dtab/table.go",
+			name: "look no wildcard up", file: "proxy/dtab/trie.go",
 			search:  "		if n.any != none {\n",
 			replace: "		if n.any != none && used < 0 {\n",
 			pkg:     "./proxy/dtab", run: "^TestTableLookup$",

@@ -17,8 +17,8 @@ func (t *Table) Hits(local Dtab, p Path) []Hit {
 			}
 		}
 	}
-	for _, m := range t.trie.find(nil, p) {
-		d := t.trie.dentries.at(m.dentry)
+	for _, m := range t.find(nil, p) {
+		d := t.at(m)
 		hits = append(hits, Hit{*d, d.hit(p, m.used).Tree})
 	}
 	return hits

@@ -3,6 +3,10 @@ package dtab
 import (
 	"fmt"
 	"math"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -46,6 +50,84 @@ func TestTableOfParts(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestRecompile makes a random table of another again and again, as edits of parts do: it must look up what their dtab does.
+func TestRecompile(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	made := 0
+	part := func(n int) Dtab {
+		var text []string
+		for range n {
+			text = append(text, fmt.Sprintf("%s=>/%d", []string{"/", "/a", "/a/b", "/a/*", "/c"}[random.IntN(5)], made))
+			made++
+		}
+		return mustParse(t, strings.Join(text, ";"))
+	}
+	var parts []Dtab
+	for range 100 {
+		parts = append(parts, part(random.IntN(5)))
+	}
+	parts[5] = parts[4][:len(parts[4])/2] // begins where another does
+	table := Compile(parts...)
+	shared := 0
+	for step := range 400 {
+		parts = slices.Clone(parts)
+		switch i := random.IntN(len(parts)); random.IntN(15) {
+		case 0:
+			parts = slices.Delete(parts, i, i+1)
+		case 1:
+			parts = slices.Insert(parts, i, part(random.IntN(4)), nil)
+		case 2:
+			k := random.IntN(len(parts))
+			parts[i], parts[k] = parts[k], parts[i]
+		case 3:
+			parts[i] = parts[random.IntN(len(parts))] // the same twice
+		default:
+			parts[i] = part(random.IntN(6))
+		}
+		before := table
+		table = table.With(part(1)).Recompile(parts...)
+		if table.base.trie == before.base.trie {
+			shared++
+		}
+		whole := slices.Concat(parts...)
+		if got := table.Dtab(); got.String() != whole.String() || table.Len() != len(whole) {
+			t.Fatalf("step %d: the dtab is %s of length %d, want %s", step, got, table.Len(), whole)
+		}
+		for _, path := range []string{"/a/b/x", "/a", "/c/d", "/x", "/"} {
+			p := mustPath(t, path)
+			if diff := cmp.Diff(exact(whole.Lookup(p)), exact(table.Lookup(p))); diff != "" {
+				t.Fatalf("step %d: %s in %s:\n%s", step, path, whole, diff)
+			}
+		}
+	}
+	if shared < 100 || shared > 390 {
+		t.Errorf("%d of 400 tables shared most of the one before, expected many and not all", shared)
+	}
+}
+
+// An edit of one part of a hundred costs what the part does.
+func TestRecompileAllocatesForTheEditAlone(t *testing.T) {
+	const n, size = 200_000, 2_000
+	var parts []Dtab
+	for part := range slices.Chunk(manyDentries(n), size) {
+		parts = append(parts, part)
+	}
+	table := Compile(parts...)
+	const edits = 10
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range edits {
+		parts = slices.Clone(parts)
+		parts[50] = slices.Clone(parts[50])
+		table = table.Recompile(parts...)
+	}
+	runtime.ReadMemStats(&after)
+	bytes := (after.TotalAlloc - before.TotalAlloc) / edits
+	if bytes > 1<<20 {
+		t.Errorf("an edit of %d of %d dentries allocates %d bytes, expected less than 1 MB", size, n, bytes)
 	}
 }
 
@@ -157,6 +239,21 @@ func BenchmarkCompile(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		Compile(d)
+	}
+}
+
+// BenchmarkRecompile edits one part of a hundred.
+func BenchmarkRecompile(b *testing.B) {
+	var parts []Dtab
+	for part := range slices.Chunk(manyDentries(200_000), 2_000) {
+		parts = append(parts, part)
+	}
+	table := Compile(parts...)
+	b.ReportAllocs()
+	for b.Loop() {
+		parts = slices.Clone(parts)
+		parts[50] = slices.Clone(parts[50])
+		table = table.Recompile(parts...)
 	}
 }
 

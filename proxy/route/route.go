@@ -79,6 +79,7 @@ type Router struct {
 // settings are what names and clients are configured by. They are immutable.
 type settings struct {
 	router         *config.Router
+	table          *dtab.Table
 	bindingTimeout time.Duration
 }
 
@@ -116,16 +117,17 @@ func New(o Options) *Router {
 	cache.GaugeFunc("overrides", func() float64 { return float64(r.local.Load()) })
 	r.chosen = newChosenStats(o.Scope.Scope("chosen"))
 	r.hops = newHopStats(o.Scope.Scope("hops"))
-	r.settings.Store(&settings{router: &config.Router{}, bindingTimeout: time.Second})
+	r.settings.Store(&settings{router: &config.Router{}, table: dtab.Compile(), bindingTimeout: time.Second})
 	go r.sweep()
 	return r
 }
 
 // Set makes the configuration the one that is routed by. When it returns, no request begins that follows the old rules, except
-// where a namer has not answered within timeout. The transformers are those of the router.
+// where a namer has not answered within timeout. The transformers are those of the router. Calls follow each other.
 func (r *Router) Set(cfg *config.Router, mounts []naming.Mount, timeout time.Duration, transformers ...*naming.Transformer) {
-	r.settings.Store(&settings{router: cfg, bindingTimeout: cfg.BindingTimeout})
-	r.interpreter.Set(dtab.Compile(cfg.Rules()...), mounts, timeout, transformers...)
+	table := r.settings.Load().table.Recompile(cfg.Rules()...)
+	r.settings.Store(&settings{router: cfg, table: table, bindingTimeout: cfg.BindingTimeout})
+	r.interpreter.Set(table, mounts, timeout, transformers...)
 }
 
 // Close ends every name and client. The caller has ended its requests before.
