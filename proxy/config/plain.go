@@ -63,7 +63,9 @@ func cutPlainRules(text []byte) (head []byte, rules []v1alpha1.Dentry, ok bool) 
 	}
 	var p pace.Pace
 	for lines := string(text); lines != ""; {
-		p.Step()
+		if len(rules)%pacedBy == 0 {
+			p.Step()
+		}
 		var rule v1alpha1.Dentry
 		if rule, lines, ok = cutPlainRule(lines, text[:indent]); !ok {
 			return nil, nil, false
