@@ -357,6 +357,13 @@ type Server struct {
 	// +kubebuilder:validation:Maximum=1000000
 	MaxConnections int32 `json:"maxConnections,omitempty"`
 
+	// maxConcurrentRequests is how many requests may be under way: each one beyond is answered at once with 503, Retry-After: 0 and
+	// finagle-http-nack, which says that nothing was done and another proxy or endpoint may be asked. Default: no limit.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000000
+	MaxConcurrentRequests int32 `json:"maxConcurrentRequests,omitempty"`
+
 	// clearContext makes this the edge of the mesh: l5d-* headers are dropped from requests on their way in and from responses on
 	// their way out, and a response that carried l5d-err loses its body.
 	// +optional

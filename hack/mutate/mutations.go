@@ -5,7 +5,7 @@ import "slices"
 // mutations are the ways to break the code. Each stands for a promise; the tests named must fail when it is broken. The texts are
 // whole statements where they can be, so that they move with the code.
 func mutations() []mutation {
-	return slices.Concat(requestMutations(), wireMutations(), balanceMutations(), hopMutations(), watchMutations(), stateMutations(),
+	return slices.Concat(requestMutations(), wireMutations(), overloadMutations(), balanceMutations(), hopMutations(), watchMutations(), stateMutations(),
 		operatorMutations(), rulesMutations(), namerMutations(), sourceMutations(), edgeMutations(), languageMutations(), benchMutations())
 }
 
@@ -185,6 +185,42 @@ func requestMutations() []mutation {
 			search:  "to.Addr().Unmap().WithZone(\"\")",
 			replace: "to.Addr().WithZone(\"\")",
 			pkg:     "./proxy/app", run: "^TestClusterPolicy$",
+		},
+	}
+}
+
+// overloadMutations break what happens when there is no room.
+func overloadMutations() []mutation {
+	return []mutation{
+		{
+			name: "take one request more than allowed", file: "proxy/protocol/http1/admission.go",
+			search:  "	if a.pending.Add(1) <= limit {",
+			replace: "	if a.pending.Add(1) <= limit+1 {",
+			pkg:     "./proxy/protocol/http1", run: "^TestMaxRequests$",
+		},
+		{
+			name: "never let a request go that was counted", file: "proxy/protocol/http1/conn.go",
+			search:  "		x.s.admission.leave()\n",
+			replace: "",
+			pkg:     "./proxy/protocol/http1", run: "^TestMaxRequests$",
+		},
+		{
+			name: "send a stream again that was refused", file: "proxy/protocol/http1/hop.go",
+			search:  "return x.word.unsent && x.whole && x.interims == 0 }",
+			replace: "return x.word.unsent && x.interims == 0 }",
+			pkg:     "./proxy/protocol/http1", run: "^TestNack$",
+		},
+		{
+			name: "close the connection of an endpoint without room", file: "proxy/protocol/http1/admission.go",
+			search:  "		x.keepUpstream()\n",
+			replace: "",
+			pkg:     "./proxy/protocol/http1", run: "^TestNack$",
+		},
+		{
+			name: "ignore an edit of maxConcurrentRequests", file: "proxy/app/listener.go",
+			search:  "	l.server.SetMaxRequests(s.MaxConcurrentRequests)\n	l.server.SetRouter(r)\n",
+			replace: "	l.server.SetRouter(r)\n",
+			pkg:     "./proxy/app", run: "^TestMaxConcurrentRequests$",
 		},
 	}
 }

@@ -58,7 +58,7 @@ var rules = []rule{
 	{"api/v1alpha1/applyconfiguration", []string{"k8s.io/apimachinery/...", "k8s.io/client-go/applyconfigurations/...", "k8s.io/api/core/v1", "sigs.k8s.io/structured-merge-diff/...", module + "/api/..."}},
 	{"api", []string{"k8s.io/apimachinery/...", "k8s.io/api/core/v1"}},
 	{"proxy/dtab/lint", []string{module + "/proxy/dtab"}},
-	{"proxy/pace", nil},
+	{"proxy/pace", []string{"golang.org/x/sys/unix"}},
 	{"proxy/dtab", []string{module + "/proxy/pace"}},
 	{"proxy/config", []string{module + "/api/v1alpha1", module + "/proxy/dtab", module + "/proxy/pace", "k8s.io/apimachinery/...", "k8s.io/api/core/v1", "sigs.k8s.io/yaml/...", "go.yaml.in/yaml/v3"}},
 	{"proxy/identify", []string{module + "/api/v1alpha1", module + "/proxy/config", module + "/proxy/dtab"}},

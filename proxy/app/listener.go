@@ -65,6 +65,7 @@ func (l *listener) start(r *router, rc *config.Router, s config.Server) {
 		Limits: limits(rc),
 	})
 	l.server.SetClearContext(s.ClearContext)
+	l.server.SetMaxRequests(s.MaxConcurrentRequests)
 	l.served.Go(func() { l.server.Serve(l.tcp) })
 }
 
@@ -73,6 +74,7 @@ func (l *listener) move(r *router, rc *config.Router, s config.Server) {
 	l.tcp.SetMaxConns(s.MaxConnections)
 	l.server.SetLimits(limits(rc))
 	l.server.SetClearContext(s.ClearContext)
+	l.server.SetMaxRequests(s.MaxConcurrentRequests)
 	l.server.SetRouter(r)
 	l.measure(r)
 }

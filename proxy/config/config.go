@@ -88,6 +88,8 @@ type Server struct {
 	// Addr is ip:port.
 	Addr           string
 	MaxConnections int
+	// MaxConcurrentRequests is 0 where there is no limit.
+	MaxConcurrentRequests int
 	// ClearContext drops l5d-* headers both ways.
 	ClearContext bool
 }

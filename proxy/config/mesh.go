@@ -92,7 +92,10 @@ func compileRouter(ps *problems, field string, r *v1alpha1.Router) Router {
 	}
 	for _, s := range r.Servers {
 		if addr, err := parseAddr(s.IP, s.Port); err == nil {
-			out.Servers = append(out.Servers, Server{Addr: addr.String(), MaxConnections: int(s.MaxConnections), ClearContext: s.ClearContext})
+			out.Servers = append(out.Servers, Server{
+				Addr: addr.String(), MaxConnections: int(s.MaxConnections), MaxConcurrentRequests: int(s.MaxConcurrentRequests),
+				ClearContext: s.ClearContext,
+			})
 		}
 	}
 	var err error

@@ -62,7 +62,7 @@ func ruleOf(typ, field string) rule {
 		return rule{maxLen: 45}
 	case "Server.port":
 		return rule{required: true, min: 1, max: 65535}
-	case "Server.maxConnections":
+	case "Server.maxConnections", "Server.maxConcurrentRequests":
 		return rule{min: 1, max: 1000000}
 	case "Identifier.kind":
 		return rule{required: true, enum: []string{"io.l5d.header.token", "io.l5d.header", "io.l5d.path", "io.l5d.methodAndHost", "io.l5d.static"}}

@@ -75,6 +75,8 @@ type exchange struct {
 	target Target
 	limits *Limits // those of the server when the request began
 	edge   bool    // the server's clearContext when the request began
+	// counted says that the server's admission counts the request.
+	counted bool
 	// out holds the bytes to be written; b is its slice in use and outlives it only if the head outgrew the buffer.
 	out *transport.Buffer
 	b   []byte
@@ -202,7 +204,7 @@ func (x *exchange) request() bool {
 		x.req.clearContext()
 	}
 	x.reqBody.reset(x.req.framing, x.req.length, x.requestLimits())
-	if fail := x.route(); fail != nil {
+	if fail := x.admitted(); fail != nil {
 		closing := x.req.close || !x.skipBody()
 		return x.finish(x.refuse(fail, closing))
 	}
@@ -243,6 +245,15 @@ func (x *exchange) readHead() (fail *Failure, silent bool) {
 			return nil, true
 		}
 	}
+}
+
+// admitted routes the request, if the server may take one more.
+func (x *exchange) admitted() *Failure {
+	var ok bool
+	if ok, x.counted = x.s.admission.enter(); !ok {
+		return errOverload
+	}
+	return x.route()
 }
 
 func (x *exchange) route() *Failure {
@@ -287,6 +298,10 @@ func (x *exchange) finish(keep bool) bool {
 	x.o.Node = x.node
 	if x.target != nil {
 		x.target.Finish(x.shard, &x.o)
+	}
+	if x.counted {
+		x.s.admission.leave()
+		x.counted = false
 	}
 	x.s.observer.RequestFinished(x.shard, &x.o)
 	return keep && !x.c.dead.Load()

@@ -55,7 +55,7 @@ func (x *exchange) sendBy(way *transport.Way, more bool) (fail *Failure, unsent 
 	x.word = hopWord{}
 	if way.Hop == nil {
 		x.o.Hop = HopNone
-		return x.sendDirect(way.Direct)
+		return x.sendTo(way.Direct, more)
 	}
 	if via := way.Hop.Via(transport.Now()); via != nil {
 		x.o.Hop = HopTaken
@@ -66,20 +66,30 @@ func (x *exchange) sendBy(way *transport.Way, more bool) (fail *Failure, unsent 
 			x.unlead() // directly, then
 		case fail != nil || !x.isUnsent():
 			return fail, false
-		case !x.isConnectFailure(): // the hop does not know the name, say: the endpoint may be well
+		case !x.word.nack && !x.isConnectFailure(): // the hop does not know the name, say: the endpoint may be well
 			x.dropUpstream()
 			x.unlead()
 			x.o.HopResends++
 			x.word = hopWord{}
 		case more && x.pickNext():
-			x.dropUpstream()
+			x.leaveUnsent()
 			return errUnsent, true
 		default:
 			return nil, false
 		}
 	}
 	x.o.Hop = HopMissing
-	return x.sendDirect(way.Direct)
+	return x.sendTo(way.Direct, more)
+}
+
+// sendTo is sendDirect, unless the endpoint has no room for the request and there is another one.
+func (x *exchange) sendTo(pool *transport.Pool, more bool) (fail *Failure, unsent bool) {
+	fail, unsent = x.sendDirect(pool)
+	if fail == nil && x.word.nack && x.isUnsent() && more && x.pickNext() {
+		x.leaveUnsent()
+		return errUnsent, true
+	}
+	return fail, unsent
 }
 
 // sendVia sends through a hop. ended is false where the request is to be sent to the endpoint itself: the hop could not be connected
@@ -126,18 +136,22 @@ var errHopLost = &Failure{502, ReasonUpstreamClosed, "the proxy on the endpoint'
 var errUpSpoke = &Failure{502, ReasonUpstreamClosed, "the connection was not idle"}
 
 // errUnsent is never seen by a client: another endpoint is picked already where it is returned.
-var errUnsent = &Failure{502, ReasonConnectError, "the proxy on the endpoint's node could not send the request"}
+var errUnsent = &Failure{502, ReasonConnectError, "the proxy on the endpoint's node could not send the request, or there was no room for it"}
 
-// hopWord is what a hop says of a failure that it found itself.
+// hopWord is what a hop says of a failure that it found itself, and what a hop or an endpoint says that has no room for the request.
 type hopWord struct {
 	reason string
-	// unsent says that nothing was written to the endpoint.
-	unsent bool
+	// unsent says that nothing was written to the endpoint. nack says that it, or the hop, did nothing.
+	unsent, nack bool
 }
 
 // hear takes the hop's word from a response head, before anybody drops the headers. What a hop relays has its Via, so an application
 // cannot say this.
 func (x *exchange) hear() {
+	if x.nacked() {
+		x.word = hopWord{reason: ReasonOverload, nack: true, unsent: true}
+		return
+	}
 	reason := x.resp.value("l5d-err")
 	if x.via == nil || x.resp.status < 400 || x.resp.vias > 0 || reason == nil {
 		return

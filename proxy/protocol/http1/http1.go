@@ -63,7 +63,7 @@ type Outcome struct {
 	StartNs, HeadNs, EndNs int64
 	// RequestBytes and ResponseBytes count bodies only.
 	RequestBytes, ResponseBytes int64
-	// ConnectRetries counts attempts that moved to another endpoint after a failed connect; Resends counts re-sends after a reused
+	// ConnectRetries counts attempts that moved to another endpoint after a failed connect, or because one had no room; Resends counts re-sends after a reused
 	// connection turned out to be dead.
 	ConnectRetries, Resends int
 	// Hop says whether the request went through the proxy on the endpoint's node in the end. HopFailures counts connects to such a

@@ -20,6 +20,7 @@ const (
 	ReasonCallDepth           = "call-depth-exceeded"
 	ReasonHeaderTimeout       = "header-timeout"
 	ReasonBodyTimeout         = "request-body-timeout"
+	ReasonOverload            = "overload"
 	ReasonNoRouter            = "no-router"
 	ReasonNoEndpoints         = "no-endpoints"
 	ReasonConnectRefused      = "connect-refused"

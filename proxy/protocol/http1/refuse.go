@@ -30,6 +30,9 @@ func (x *exchange) refuse(fail *Failure, closing bool) bool {
 	x.takeOut(transport.SmallBuffer)
 	b := appendStatusLine(x.b, fail.Status)
 	length := 0
+	if fail.Reason == ReasonOverload {
+		b = append(b, "\r\n"+HeaderNack+": true\r\nRetry-After: 0"...)
+	}
 	if !x.edge {
 		b = appendReason(b, fail, message)
 		length = len(fail.Reason) + len(colon) + len(message) + len(newline)
@@ -66,10 +69,12 @@ const (
 
 // appendReason appends the header lines that say what went wrong, without the last CRLF.
 func appendReason(b []byte, fail *Failure, message string) []byte {
-	b = append(b, "\r\nl5d-err: "...)
-	left := maxErrHeader
-	for _, part := range [...]string{fail.Reason, colon, message} {
-		b, left = appendForm(b, part, left)
+	if fail.Reason != ReasonOverload { // Linkerd has none there
+		b = append(b, "\r\nl5d-err: "...)
+		left := maxErrHeader
+		for _, part := range [...]string{fail.Reason, colon, message} {
+			b, left = appendForm(b, part, left)
+		}
 	}
 	switch fail.Reason {
 	case ReasonConnectRefused, ReasonConnectTimeout, ReasonConnectError, ReasonNoEndpoints, ReasonHopUnbound:

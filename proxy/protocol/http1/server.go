@@ -22,6 +22,7 @@ type Server struct {
 	scratch  sync.Pool
 
 	clearContext atomic.Bool
+	admission    admission
 
 	draining atomic.Bool
 	mu       sync.Mutex
@@ -72,6 +73,10 @@ func (s *Server) SetLimits(l Limits) {
 // SetClearContext says, for all requests that begin afterwards, whether this is the edge of the mesh: then no l5d-* header of a client
 // is seen by the router or an endpoint, none reaches a client, and a response that carries l5d-err, or is made here, has no body.
 func (s *Server) SetClearContext(on bool) { s.clearContext.Store(on) }
+
+// SetMaxRequests says how many requests may be under way from now on; 0 means any number. One beyond is answered 503, with what tells
+// its client that it may be sent again elsewhere: Retry-After: 0 and, as Finagle has it, finagle-http-nack.
+func (s *Server) SetMaxRequests(n int) { s.admission.limit.Store(int64(n)) }
 
 // Buffers returns where the server takes its buffers from; Outstanding is 0 when nothing is under way.
 func (s *Server) Buffers() *transport.Buffers { return s.buffers }

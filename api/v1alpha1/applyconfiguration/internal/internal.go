@@ -651,6 +651,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: ip
       type:
         scalar: string
+    - name: maxConcurrentRequests
+      type:
+        scalar: numeric
     - name: maxConnections
       type:
         scalar: numeric

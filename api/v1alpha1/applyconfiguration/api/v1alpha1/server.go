@@ -17,6 +17,9 @@ type ServerApplyConfiguration struct {
 	Port *int32 `json:"port,omitempty"`
 	// maxConnections is how many client connections may be open. Default: 10000.
 	MaxConnections *int32 `json:"maxConnections,omitempty"`
+	// maxConcurrentRequests is how many requests may be under way: each one beyond is answered at once with 503, Retry-After: 0 and
+	// finagle-http-nack, which says that nothing was done and another proxy or endpoint may be asked. Default: no limit.
+	MaxConcurrentRequests *int32 `json:"maxConcurrentRequests,omitempty"`
 	// clearContext makes this the edge of the mesh: l5d-* headers are dropped from requests on their way in and from responses on
 	// their way out, and a response that carried l5d-err loses its body.
 	ClearContext *bool `json:"clearContext,omitempty"`
@@ -51,6 +54,14 @@ func (b *ServerApplyConfiguration) WithPort(value int32) *ServerApplyConfigurati
 // If called multiple times, the MaxConnections field is set to the value of the last call.
 func (b *ServerApplyConfiguration) WithMaxConnections(value int32) *ServerApplyConfiguration {
 	b.MaxConnections = &value
+	return b
+}
+
+// WithMaxConcurrentRequests sets the MaxConcurrentRequests field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the MaxConcurrentRequests field is set to the value of the last call.
+func (b *ServerApplyConfiguration) WithMaxConcurrentRequests(value int32) *ServerApplyConfiguration {
+	b.MaxConcurrentRequests = &value
 	return b
 }
 
