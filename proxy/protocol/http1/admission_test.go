@@ -4,6 +4,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"time"
 )
 
 const nack = "HTTP/1.1 503 Service Unavailable\r\nfinagle-http-nack: true\r\nRetry-After: 0\r\nContent-Length: 0\r\n\r\n"
@@ -12,7 +13,7 @@ const nack = "HTTP/1.1 503 Service Unavailable\r\nfinagle-http-nack: true\r\nRet
 // one is taken once another has ended.
 func TestMaxRequests(t *testing.T) {
 	t.Parallel()
-	asked, answer := make(chan struct{}, 8), make(chan struct{})
+	asked, answer := make(chan struct{}, 8), make(chan struct{}, 8)
 	e := newEndpoint(t, func(_ int, c *client) {
 		for {
 			if _, ok := c.tryHead(); !ok {
@@ -27,6 +28,16 @@ func TestMaxRequests(t *testing.T) {
 			c.reply(ok)
 		}
 	})
+	arrive := func() {
+		t.Helper()
+		deadline := time.NewTimer(limit)
+		defer deadline.Stop()
+		select {
+		case <-asked:
+		case <-deadline.C:
+			t.Fatal("the endpoint was not asked")
+		}
+	}
 	for _, edge := range []bool{false, true} {
 		r := newRig(t, rigOptions{}, e.addr)
 		r.s.SetMaxRequests(2)
@@ -34,7 +45,7 @@ func TestMaxRequests(t *testing.T) {
 		clients := []*client{r.dial(), r.dial(), r.dial()}
 		for _, c := range clients[:2] {
 			c.send(get)
-			<-asked
+			arrive()
 		}
 		clients[2].send("POST /a HTTP/1.1\r\nHost: web\r\nContent-Length: 2\r\n\r\nhi")
 		h := clients[2].head()
@@ -55,7 +66,7 @@ func TestMaxRequests(t *testing.T) {
 			r.target.outcome(t, i) // and is no longer under way
 		}
 		clients[2].send(get)
-		<-asked
+		arrive()
 		answer <- struct{}{}
 		if h := clients[2].head(); !strings.HasPrefix(h, "HTTP/1.1 200 ") {
 			t.Errorf("the third then got %q", h)
