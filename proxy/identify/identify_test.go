@@ -105,6 +105,7 @@ func TestNames(t *testing.T) {
 		{"path: neither is a slash at the end", one(path(2)), request{target: "/a///"}, "!unknown destination: the path has fewer segments than 2", ""},
 		{"path: the root", one(path(1)), request{target: "/"}, "!unknown destination: the path has fewer segments than 1", ""},
 		{"path: slashes alone", one(path(1)), request{target: "//?a"}, "!unknown destination: the path has fewer segments than 1", ""},
+		{"path: CONNECT", one(path(1)), request{method: "CONNECT", target: "web:443"}, "!unknown destination: the path has fewer segments than 1", ""},
 		{"path: OPTIONS *", one(path(1)), request{method: "OPTIONS", target: "*"}, "!unknown destination: the path has fewer segments than 1", ""},
 		{"path: an empty segment after it", one(path(1)), request{target: "/a//b"}, "/svc/a", ""},
 		{"path: an empty segment in it", one(path(2)), request{target: "/a//b"}, "!the path: segment 2 is empty", ""},
@@ -258,6 +259,7 @@ func BenchmarkAppendKey(b *testing.B) {
 func FuzzNames(f *testing.F) {
 	f.Add("GET", "/a/b?c", "Web:80", "/x/y", true)
 	f.Add("OPTIONS", "*", "", "", false)
+	f.Add("CONNECT", "web:443", "", "", true)
 	f.Add("a\x00b", "//a//", "\x00", `/\x2f`, true)
 	f.Fuzz(func(t *testing.T, method, target, host, value string, http10 bool) {
 		req := &request{method: method, target: target, host: host, http10: http10, headers: map[string]string{"l5d-name": value, "x": value}}

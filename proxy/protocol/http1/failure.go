@@ -16,7 +16,8 @@ var (
 	errTETwice        = &Failure{400, ReasonBadTransferEncoding, "Transfer-Encoding was sent more than once"}
 	errUnsupportedTE  = &Failure{501, ReasonUnsupportedTE, "the only transfer coding supported is chunked"}
 	errBadConnection  = &Failure{400, ReasonBadConnection, "the Connection header is not a short list of names"}
-	errConnect        = &Failure{501, ReasonConnect, "CONNECT is not supported"}
+	errBadAuthority   = &Failure{400, ReasonBadTarget, "the target of CONNECT is not a host and a port"}
+	errConnectBody    = &Failure{400, ReasonConnectBody, "a CONNECT request has no body"}
 	errLineTooLong    = &Failure{414, ReasonLineTooLong, "the request line is longer than allowed"}
 	errHeaderTooLarge = &Failure{431, ReasonHeaderTooLarge, "the header lines are larger than allowed"}
 	errTooManyHeaders = &Failure{431, ReasonTooManyHeaders, "there are more header lines than allowed"}

@@ -18,6 +18,7 @@ func FuzzRequest(f *testing.F) {
 	}
 	f.Add([]byte("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"), 9)
 	f.Add([]byte("POST http://b/ HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\tchunked \r\nConnection: x,close\r\n\r\n"), 30)
+	f.Add([]byte("CONNECT web:443 HTTP/1.1\r\nHost: other\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\nGET / HTTP/1.1\r\n"), 30)
 	f.Fuzz(func(t *testing.T, in []byte, cut int) {
 		var r, again Request
 		done, fail := r.parse(in, fuzzLimits)

@@ -13,7 +13,7 @@ const (
 	ReasonBadTrailer          = "bad-trailer"
 	ReasonBadVersion          = "unsupported-version"
 	ReasonUnsupportedTE       = "unsupported-transfer-encoding"
-	ReasonConnect             = "connect-unsupported"
+	ReasonConnectBody         = "connect-with-body"
 	ReasonLineTooLong         = "request-line-too-long"
 	ReasonHeaderTooLarge      = "header-too-large"
 	ReasonTooManyHeaders      = "too-many-headers"

@@ -15,7 +15,7 @@ func (x *exchange) relay() bool {
 	if x.o.Class = classify.Status(x.resp.status); x.o.Class != classify.Success {
 		x.o.Reason = x.word.reason
 	}
-	if x.resp.status == 101 {
+	if x.resp.tunnel {
 		x.tunnel()
 		return false
 	}

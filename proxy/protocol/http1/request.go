@@ -3,6 +3,7 @@ package http1
 import (
 	"bytes"
 	"net/netip"
+	"strconv"
 )
 
 // Request is the head of one request. Slices alias the connection's buffer and die with the request.
@@ -16,12 +17,13 @@ type Request struct {
 	minor uint8
 	// rootless is true when the path before the query was consumed: "/" is sent in its place.
 	rootless bool
-	// absolute is true when the target was in absolute form, so that its authority replaces Host.
+	// absolute is true when the target has an authority, which replaces Host.
 	absolute   bool
 	isHead     bool
 	idempotent bool
 	expect     bool
 	upgrade    bool
+	connect    bool
 	framing    framing
 	length     int64
 	client     netip.AddrPort
@@ -30,7 +32,7 @@ type Request struct {
 // Method returns the method, in the case it was sent.
 func (r *Request) Method() []byte { return r.method }
 
-// Target returns the path and query as they will be sent on, or "*". After ConsumeTarget it may lack its first slash.
+// Target returns the path and query as they will be sent on, "*", or the host and port of a CONNECT. After ConsumeTarget it may lack its first slash.
 func (r *Request) Target() []byte { return r.path }
 
 // ConsumeTarget takes the first n bytes, which are whole segments of the path, out of what is sent on. It is the router that may call
@@ -90,7 +92,7 @@ func (r *Request) parse(b []byte, lim headLimits) (done bool, fail *Failure) {
 	case "GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE":
 		r.idempotent = true
 	case "CONNECT":
-		return false, errConnect
+		r.connect = true
 	}
 	if fail := r.splitTarget(); fail != nil {
 		return false, fail
@@ -100,6 +102,13 @@ func (r *Request) parse(b []byte, lim headLimits) (done bool, fail *Failure) {
 	}
 	if fail := r.checkFraming(); fail != nil {
 		return false, fail
+	}
+	if r.connect {
+		if r.framing == framingChunked || r.length > 0 {
+			return false, errConnectBody
+		}
+		// What follows is for the tunnel: where there comes to be none it must not be taken for a request.
+		r.framing, r.close = framingNone, true
 	}
 	if r.minor == 0 {
 		r.close = r.close || !r.keepAlive
@@ -144,6 +153,9 @@ var (
 // splitTarget finds the path, and in absolute form the authority that replaces Host (RFC 9112 section 3.2.2).
 func (r *Request) splitTarget() *Failure {
 	t := r.target
+	if r.connect {
+		return r.splitAuthority()
+	}
 	if t[0] == '/' {
 		r.path = t
 		return nil
@@ -174,6 +186,19 @@ func (r *Request) splitTarget() *Failure {
 		// An empty path is sent as "/" (RFC 9110 section 4.2.3). This form is rare enough to be worth a copy.
 		r.path = append([]byte{'/'}, r.path...)
 	}
+	return nil
+}
+
+// splitAuthority takes the target of a CONNECT, which is a host and a port (RFC 9112 section 3.2.3).
+func (r *Request) splitAuthority() *Failure {
+	colon := bytes.LastIndexByte(r.target, ':')
+	if colon <= 0 || !all(r.target, charHost) {
+		return errBadAuthority
+	}
+	if port, err := strconv.ParseUint(string(r.target[colon+1:]), 10, 16); err != nil || port == 0 {
+		return errBadAuthority
+	}
+	r.absolute, r.host, r.path = true, r.target, r.target
 	return nil
 }
 
@@ -235,7 +260,7 @@ func (r *Request) checkExpectations() {
 			}
 			r.expect = r.minor == 1 && body
 		case kUpgrade:
-			r.upgrade = r.wantsUpgrade && r.minor == 1 && !body && !hasH2C(r.val(i))
+			r.upgrade = r.wantsUpgrade && r.minor == 1 && !body && !r.connect && !hasH2C(r.val(i))
 		}
 	}
 }

@@ -11,6 +11,8 @@ type response struct {
 	minor   uint8
 	framing framing
 	length  int64
+	// tunnel is true if the connection belongs to client and endpoint after the head: a 101, or success of a CONNECT.
+	tunnel bool
 	// bodiless is true if the client gets the head alone.
 	bodiless bool
 }
@@ -72,6 +74,8 @@ func (r *response) checkFraming(req *Request) *Failure {
 	}
 	r.length = r.head.length
 	switch {
+	case r.status == 101, req.connect && r.status/100 == 2:
+		r.tunnel, r.framing = true, framingNone // whatever its headers say: RFC 9112 section 6.3
 	case r.status < 200, r.status == 204, r.status == 304, req.isHead:
 		r.framing = framingNone
 	case r.tes == 1:
@@ -97,17 +101,22 @@ func (r *response) clearBody() framing {
 	return framingLength
 }
 
-// appendInterim writes a 1xx head, also the 101 that begins a tunnel.
+// appendInterim writes a 1xx head, and any head that begins a tunnel.
 func (r *response) appendInterim(dst, via []byte) []byte {
 	dst = append(dst, "HTTP/1.1 "...)
 	dst = append(dst, r.b[r.line:r.line+r.lineLen]...)
 	dst = append(dst, "\r\n"...)
+	drop := uint32(dropAlways | 1<<kUpgrade | 1<<kTrailer)
+	if r.status == 101 {
+		drop &^= 1 << kUpgrade
+	}
+	dst = r.appendFields(dst, drop)
+	if r.tunnel {
+		dst = append(dst, via...)
+	}
 	if r.status != 101 {
-		dst = r.appendFields(dst, dropAlways|1<<kUpgrade|1<<kTrailer)
 		return append(dst, "\r\n"...)
 	}
-	dst = r.appendFields(dst, dropAlways|1<<kTrailer)
-	dst = append(dst, via...)
 	return append(dst, "Connection: Upgrade\r\n\r\n"...)
 }
 

@@ -7,7 +7,7 @@ import (
 	"github.com/fairlead/fairlead/proxy/transport"
 )
 
-// tunnel passes bytes both ways after a 101, first those that were read with the heads. The end of one side is passed on as the end
+// tunnel passes bytes both ways after a 101, or the success of a CONNECT, first those that were read with the heads. The end of one side is passed on as the end
 // of that direction alone; an error, or silence both ways, ends both.
 func (x *exchange) tunnel() {
 	x.o.Tunnel = true
