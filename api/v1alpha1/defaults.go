@@ -18,20 +18,28 @@ const (
 
 // Kinds of the plug-in families.
 const (
-	KindNamerK8s                = "io.l5d.k8s"
-	KindNamerK8sExternal        = "io.l5d.k8s.external"
-	KindNamerK8sNs              = "io.l5d.k8s.ns"
-	KindNamerFs                 = "io.l5d.fs"
-	KindNamerDNSSRV             = "io.l5d.dnssrv"
-	KindNamerRewrite            = "io.l5d.rewrite"
-	KindIdentifierHeaderToken   = "io.l5d.header.token"
-	KindIdentifierHeader        = "io.l5d.header"
-	KindIdentifierPath          = "io.l5d.path"
-	KindIdentifierMethodAndHost = "io.l5d.methodAndHost"
-	KindIdentifierStatic        = "io.l5d.static"
-	KindTelemeterPrometheus     = "io.l5d.prometheus"
-	KindInterpreterDefault      = "default"
-	KindLoadBalancerP2C         = "p2c"
+	KindNamerK8s                  = "io.l5d.k8s"
+	KindNamerK8sExternal          = "io.l5d.k8s.external"
+	KindNamerK8sNs                = "io.l5d.k8s.ns"
+	KindNamerFs                   = "io.l5d.fs"
+	KindNamerDNSSRV               = "io.l5d.dnssrv"
+	KindNamerRewrite              = "io.l5d.rewrite"
+	KindIdentifierHeaderToken     = "io.l5d.header.token"
+	KindIdentifierHeader          = "io.l5d.header"
+	KindIdentifierPath            = "io.l5d.path"
+	KindIdentifierMethodAndHost   = "io.l5d.methodAndHost"
+	KindIdentifierStatic          = "io.l5d.static"
+	KindForwardedIP               = "io.l5d.ip"
+	KindForwardedIPPort           = "io.l5d.ip:port"
+	KindForwardedConnectionRandom = "io.l5d.connectionRandom"
+	KindForwardedRequestRandom    = "io.l5d.requestRandom"
+	KindForwardedRouter           = "io.l5d.router"
+	KindForwardedStatic           = "io.l5d.static"
+	XForwardedAppend              = "Append"
+	XForwardedReplace             = "Replace"
+	KindTelemeterPrometheus       = "io.l5d.prometheus"
+	KindInterpreterDefault        = "default"
+	KindLoadBalancerP2C           = "p2c"
 
 	KindTransformerLocalhost    = "io.l5d.localhost"
 	KindTransformerSpecificHost = "io.l5d.specificHost"
@@ -110,7 +118,18 @@ func (r *Router) setDefaults() {
 		r.Identifiers[i].setDefaults()
 	}
 	for i := range r.Servers {
-		setDefault(&r.Servers[i].MaxConnections, DefaultMaxConnections)
+		r.Servers[i].setDefaults()
+	}
+}
+
+func (s *Server) setDefaults() {
+	setDefault(&s.MaxConnections, DefaultMaxConnections)
+	if f := s.AddForwardedHeader; f != nil {
+		for _, l := range []**ForwardedLabeler{&f.By, &f.For} {
+			if *l == nil {
+				*l = &ForwardedLabeler{Kind: KindForwardedRequestRandom}
+			}
+		}
 	}
 }
 

@@ -369,9 +369,52 @@ type Server struct {
 	// +optional
 	ClearContext bool `json:"clearContext,omitempty"`
 
+	// addForwardedHeader adds Forwarded (RFC 7239) to every request: by, for, host and proto. What the client sent of it stays before.
+	// +optional
+	AddForwardedHeader *ForwardedHeader `json:"addForwardedHeader,omitempty"`
+
+	// xForwardedHeaders writes X-Forwarded-For, -Host and -Proto: Append adds the client's address to those the client sent and
+	// keeps its host and protocol, Replace believes none of them. Default: they are passed on as they came.
+	// +optional
+	// +kubebuilder:validation:Enum=Append;Replace
+	XForwardedHeaders string `json:"xForwardedHeaders,omitempty"`
+
+	// timestampHeader is the name of a header that gets the milliseconds since 1970 at which the request arrived, in place of what
+	// the client sent of it. Default: none.
+	// +optional
+	// +kubebuilder:validation:MaxLength=128
+	// +kubebuilder:validation:Pattern=`^[-!#$%&'*+.^_|~0-9A-Za-z]+$`
+	TimestampHeader string `json:"timestampHeader,omitempty"`
+
 	// tls is reserved.
 	// +optional
 	TLS *Reserved `json:"tls,omitempty"`
+}
+
+// ForwardedHeader says what Forwarded tells of the two ends of a client's connection.
+type ForwardedHeader struct {
+	// by is this proxy's end. Default: a random label for each request.
+	// +optional
+	By *ForwardedLabeler `json:"by,omitempty"`
+
+	// for is the client's end. Default: a random label for each request.
+	// +optional
+	For *ForwardedLabeler `json:"for,omitempty"`
+}
+
+// ForwardedLabeler is a way to write one end of a connection.
+type ForwardedLabeler struct {
+	// kind is the way, as in Linkerd: the address, the address and port, a random label for each connection or for each request, the
+	// name of the router, or a label of one's own.
+	// +required
+	// +kubebuilder:validation:Enum=io.l5d.ip;"io.l5d.ip:port";io.l5d.connectionRandom;io.l5d.requestRandom;io.l5d.router;io.l5d.static
+	Kind string `json:"kind"`
+
+	// label of kind io.l5d.static.
+	// +optional
+	// +kubebuilder:validation:MaxLength=128
+	// +kubebuilder:validation:Pattern=`^[-._~0-9A-Za-z]+$`
+	Label string `json:"label,omitempty"`
 }
 
 // Interpreter binds names.

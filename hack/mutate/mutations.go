@@ -217,6 +217,12 @@ func overloadMutations() []mutation {
 			pkg:     "./proxy/protocol/http1", run: "^TestNack$",
 		},
 		{
+			name: "believe who a client says it is", file: "proxy/protocol/http1/marks.go",
+			search:  "			m.XForwarded == XForwardedReplace && (",
+			replace: "			m.XForwarded == 99 && (",
+			pkg:     "./proxy/protocol/http1", run: "^TestMarks$",
+		},
+		{
 			name: "ignore an edit of maxConcurrentRequests", file: "proxy/app/listener.go",
 			search:  "	l.server.SetMaxRequests(s.MaxConcurrentRequests)\n	l.server.SetRouter(r)\n",
 			replace: "	l.server.SetRouter(r)\n",

@@ -66,6 +66,7 @@ func (l *listener) start(r *router, rc *config.Router, s config.Server) {
 	})
 	l.server.SetClearContext(s.ClearContext)
 	l.server.SetMaxRequests(s.MaxConcurrentRequests)
+	l.server.SetMarks(marks(r.name, &s.Marks))
 	l.served.Go(func() { l.server.Serve(l.tcp) })
 }
 
@@ -75,6 +76,7 @@ func (l *listener) move(r *router, rc *config.Router, s config.Server) {
 	l.server.SetLimits(limits(rc))
 	l.server.SetClearContext(s.ClearContext)
 	l.server.SetMaxRequests(s.MaxConcurrentRequests)
+	l.server.SetMarks(marks(r.name, &s.Marks))
 	l.server.SetRouter(r)
 	l.measure(r)
 }

@@ -92,6 +92,7 @@ type Server struct {
 	MaxConcurrentRequests int
 	// ClearContext drops l5d-* headers both ways.
 	ClearContext bool
+	Marks        Marks
 }
 
 // Identifier names requests. Which fields count depends on Kind. Two that are == do the same.

@@ -90,11 +90,12 @@ func compileRouter(ps *problems, field string, r *v1alpha1.Router) Router {
 		Dtab:                  parseDentries(ps, field+".dtab", r.Dtab, ""),
 		Transformers:          r.Interpreter.Transformers,
 	}
-	for _, s := range r.Servers {
+	for i, s := range r.Servers {
+		checkMarks(ps, fmt.Sprintf("%s.servers[%d]", field, i), &s)
 		if addr, err := parseAddr(s.IP, s.Port); err == nil {
 			out.Servers = append(out.Servers, Server{
 				Addr: addr.String(), MaxConnections: int(s.MaxConnections), MaxConcurrentRequests: int(s.MaxConcurrentRequests),
-				ClearContext: s.ClearContext,
+				ClearContext: s.ClearContext, Marks: marksOf(&s),
 			})
 		}
 	}

@@ -1,6 +1,10 @@
 package config
 
-import "regexp"
+import (
+	"regexp"
+
+	"github.com/fairlead/fairlead/api/v1alpha1"
+)
 
 // rule is what the API schema says of one field. The zero rule says nothing.
 type rule struct {
@@ -23,12 +27,26 @@ type rule struct {
 }
 
 var (
-	dnsLabel = regexp.MustCompile(`^[a-z]([-a-z0-9]*[a-z0-9])?$`)
-	quantity = regexp.MustCompile(`^([1-9][0-9]*|[1-9][0-9]?%|100%)$`)
+	dnsLabel   = regexp.MustCompile(`^[a-z]([-a-z0-9]*[a-z0-9])?$`)
+	headerName = regexp.MustCompile("^[-!#$%&'*+.^_|~0-9A-Za-z]+$")
+	label      = regexp.MustCompile(`^[-._~0-9A-Za-z]+$`)
+	quantity   = regexp.MustCompile(`^([1-9][0-9]*|[1-9][0-9]?%|100%)$`)
 )
 
 // wantLabel is dnsLabel in words.
 const wantLabel = "small letters, digits and '-', with a letter first and no '-' last"
+
+// The patterns of header names and labels in words.
+const (
+	wantHeaderName = "the name of a header"
+	wantLabelText  = "letters, digits, '-', '.', '_' and '~'"
+)
+
+// labelerKinds are those of addForwardedHeader.
+var labelerKinds = []string{
+	v1alpha1.KindForwardedIP, v1alpha1.KindForwardedIPPort, v1alpha1.KindForwardedConnectionRandom, v1alpha1.KindForwardedRequestRandom,
+	v1alpha1.KindForwardedRouter, v1alpha1.KindForwardedStatic,
+}
 
 const maxTimeoutMs = 86400000
 
@@ -64,6 +82,14 @@ func ruleOf(typ, field string) rule {
 		return rule{required: true, min: 1, max: 65535}
 	case "Server.maxConnections", "Server.maxConcurrentRequests":
 		return rule{min: 1, max: 1000000}
+	case "Server.xForwardedHeaders":
+		return rule{enum: []string{v1alpha1.XForwardedAppend, v1alpha1.XForwardedReplace}}
+	case "Server.timestampHeader":
+		return rule{maxLen: 128, pattern: headerName, want: wantHeaderName}
+	case "ForwardedLabeler.kind":
+		return rule{required: true, enum: labelerKinds}
+	case "ForwardedLabeler.label":
+		return rule{maxLen: 128, pattern: label, want: wantLabelText}
 	case "Identifier.kind":
 		return rule{required: true, enum: []string{"io.l5d.header.token", "io.l5d.header", "io.l5d.path", "io.l5d.methodAndHost", "io.l5d.static"}}
 	case "Identifier.header":

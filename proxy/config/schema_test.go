@@ -169,7 +169,7 @@ func collect(found *[]breakage, schema map[string]any, at []any, value any) {
 			add(rule, "bogus", false)
 			add(rule+" and empty", "", last != "kind" || at[len(at)-2] == any("interpreter"))
 		case "pattern":
-			add(rule, "-", false)
+			add(rule, "?", false)
 		case "maxItems":
 			add(rule, slices.Repeat(value.([]any)[:1], int(limit.(float64))+1), false)
 		case "minItems":

@@ -81,6 +81,16 @@ func newConn(tcp *net.TCPConn, shard uint32) (*Conn, error) {
 // Remote returns the peer's address, IPv4 in its own form.
 func (c *Conn) Remote() netip.AddrPort { return c.remote }
 
+// Local returns our own end's address, IPv4 in its own form.
+func (c *Conn) Local() netip.AddrPort {
+	a, ok := c.tcp.LocalAddr().(*net.TCPAddr)
+	if !ok {
+		return netip.AddrPort{}
+	}
+	ap := a.AddrPort()
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+}
+
 // Shard returns the number given when the connection was made; it selects shards of pools, counters and histograms.
 func (c *Conn) Shard() uint32 { return c.shard }
 

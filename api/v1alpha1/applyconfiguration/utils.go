@@ -38,6 +38,10 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.DtabStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("DtabSummary"):
 		return &apiv1alpha1.DtabSummaryApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ForwardedHeader"):
+		return &apiv1alpha1.ForwardedHeaderApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ForwardedLabeler"):
+		return &apiv1alpha1.ForwardedLabelerApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Identifier"):
 		return &apiv1alpha1.IdentifierApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Interpreter"):

@@ -19,6 +19,8 @@ type conn struct {
 	dead atomic.Bool
 	// served is true after the first request.
 	served bool
+	// label is the connection's own in Forwarded, once it was needed.
+	label randomLabel
 }
 
 // kill ends whatever the connection is doing. Any goroutine may call it.

@@ -79,7 +79,15 @@ func failureClass(f *Failure) classify.Class {
 // buildRequest writes the head and as much of the body as was read into x.b.
 func (x *exchange) buildRequest() *Failure {
 	x.takeOut(leadRoom + x.req.pos + 4<<10)
-	x.b = x.req.appendTo(x.out.B[leadRoom:leadRoom], x.s.via[x.req.minor], x.target)
+	marks := x.s.marks.Load()
+	if !marks.isZero() {
+		x.req.dropMarked(marks)
+	}
+	x.b = x.req.appendHead(x.out.B[leadRoom:leadRoom], x.s.via[x.req.minor], x.target)
+	if !marks.isZero() {
+		x.b = x.appendMarks(x.b, marks)
+	}
+	x.b = x.req.appendEnd(x.b)
 	x.sent = sink{b: x.b, chunked: x.req.framing == framingChunked}
 	x.held = x.req.expect
 	if x.held {

@@ -279,8 +279,9 @@ func hasH2C(v []byte) bool {
 // dropAlways are the headers that never cross: the connection's own, and what is written anew.
 const dropAlways = 1<<kContentLength | 1<<kTransferEncoding | 1<<kConnection | 1<<kTE | 1<<kHop
 
-// appendTo writes the request's head as the endpoint gets it: HTTP/1.1, our own framing, one Host, no hop-by-hop header.
-func (r *Request) appendTo(dst []byte, via []byte, t Target) []byte {
+// appendHead writes the request's head as the endpoint gets it, up to the headers that appendEnd writes: HTTP/1.1, one Host, no hop-by-hop
+// header.
+func (r *Request) appendHead(dst []byte, via []byte, t Target) []byte {
 	dst = append(dst, r.method...)
 	dst = append(dst, ' ')
 	if r.rootless {
@@ -306,7 +307,11 @@ func (r *Request) appendTo(dst []byte, via []byte, t Target) []byte {
 	}
 	dst = r.appendFields(dst, drop)
 	dst = append(dst, via...)
-	dst = t.AppendHeaders(dst)
+	return t.AppendHeaders(dst)
+}
+
+// appendEnd writes our own framing and the end of the head.
+func (r *Request) appendEnd(dst []byte) []byte {
 	dst = appendFraming(dst, r.framing, r.length)
 	switch {
 	case r.upgrade && r.trailers:

@@ -23,6 +23,7 @@ type Server struct {
 
 	clearContext atomic.Bool
 	admission    admission
+	marks        atomic.Pointer[Marks]
 
 	draining atomic.Bool
 	mu       sync.Mutex
@@ -51,6 +52,7 @@ func NewServer(o Options) *Server {
 	s := &Server{observer: o.Observer, buffers: o.Buffers, log: o.Log,
 		ls: map[*transport.Listener]struct{}{}, conns: map[*conn]struct{}{}}
 	s.limits.Store(&o.Limits)
+	s.marks.Store(&Marks{})
 	for minor := range s.via {
 		s.via[minor] = []byte("Via: 1." + string(rune('0'+minor)) + " " + o.ViaName + "\r\n")
 	}
@@ -77,6 +79,9 @@ func (s *Server) SetClearContext(on bool) { s.clearContext.Store(on) }
 // SetMaxRequests says how many requests may be under way from now on; 0 means any number. One beyond is answered 503, with what tells
 // its client that it may be sent again elsewhere: Retry-After: 0 and, as Finagle has it, finagle-http-nack.
 func (s *Server) SetMaxRequests(n int) { s.admission.limit.Store(int64(n)) }
+
+// SetMarks says what the requests that begin afterwards tell an endpoint about where they come from.
+func (s *Server) SetMarks(m Marks) { s.marks.Store(&m) }
 
 // Buffers returns where the server takes its buffers from; Outstanding is 0 when nothing is under way.
 func (s *Server) Buffers() *transport.Buffers { return s.buffers }

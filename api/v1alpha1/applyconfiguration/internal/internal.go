@@ -189,6 +189,24 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: split
       type:
         scalar: string
+- name: com.github.fairlead.fairlead.api.v1alpha1.ForwardedHeader
+  map:
+    fields:
+    - name: by
+      type:
+        namedType: com.github.fairlead.fairlead.api.v1alpha1.ForwardedLabeler
+    - name: for
+      type:
+        namedType: com.github.fairlead.fairlead.api.v1alpha1.ForwardedLabeler
+- name: com.github.fairlead.fairlead.api.v1alpha1.ForwardedLabeler
+  map:
+    fields:
+    - name: kind
+      type:
+        scalar: string
+    - name: label
+      type:
+        scalar: string
 - name: com.github.fairlead.fairlead.api.v1alpha1.Identifier
   map:
     fields:
@@ -645,6 +663,9 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.fairlead.fairlead.api.v1alpha1.Server
   map:
     fields:
+    - name: addForwardedHeader
+      type:
+        namedType: com.github.fairlead.fairlead.api.v1alpha1.ForwardedHeader
     - name: clearContext
       type:
         scalar: boolean
@@ -660,9 +681,15 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: port
       type:
         scalar: numeric
+    - name: timestampHeader
+      type:
+        scalar: string
     - name: tls
       type:
         namedType: com.github.fairlead.fairlead.api.v1alpha1.Reserved
+    - name: xForwardedHeaders
+      type:
+        scalar: string
 - name: com.github.fairlead.fairlead.api.v1alpha1.Service
   map:
     fields:

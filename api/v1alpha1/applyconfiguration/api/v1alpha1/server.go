@@ -23,6 +23,14 @@ type ServerApplyConfiguration struct {
 	// clearContext makes this the edge of the mesh: l5d-* headers are dropped from requests on their way in and from responses on
 	// their way out, and a response that carried l5d-err loses its body.
 	ClearContext *bool `json:"clearContext,omitempty"`
+	// addForwardedHeader adds Forwarded (RFC 7239) to every request: by, for, host and proto. What the client sent of it stays before.
+	AddForwardedHeader *ForwardedHeaderApplyConfiguration `json:"addForwardedHeader,omitempty"`
+	// xForwardedHeaders writes X-Forwarded-For, -Host and -Proto: Append adds the client's address to those the client sent and
+	// keeps its host and protocol, Replace believes none of them. Default: they are passed on as they came.
+	XForwardedHeaders *string `json:"xForwardedHeaders,omitempty"`
+	// timestampHeader is the name of a header that gets the milliseconds since 1970 at which the request arrived, in place of what
+	// the client sent of it. Default: none.
+	TimestampHeader *string `json:"timestampHeader,omitempty"`
 	// tls is reserved.
 	TLS *apiv1alpha1.Reserved `json:"tls,omitempty"`
 }
@@ -70,6 +78,30 @@ func (b *ServerApplyConfiguration) WithMaxConcurrentRequests(value int32) *Serve
 // If called multiple times, the ClearContext field is set to the value of the last call.
 func (b *ServerApplyConfiguration) WithClearContext(value bool) *ServerApplyConfiguration {
 	b.ClearContext = &value
+	return b
+}
+
+// WithAddForwardedHeader sets the AddForwardedHeader field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the AddForwardedHeader field is set to the value of the last call.
+func (b *ServerApplyConfiguration) WithAddForwardedHeader(value *ForwardedHeaderApplyConfiguration) *ServerApplyConfiguration {
+	b.AddForwardedHeader = value
+	return b
+}
+
+// WithXForwardedHeaders sets the XForwardedHeaders field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the XForwardedHeaders field is set to the value of the last call.
+func (b *ServerApplyConfiguration) WithXForwardedHeaders(value string) *ServerApplyConfiguration {
+	b.XForwardedHeaders = &value
+	return b
+}
+
+// WithTimestampHeader sets the TimestampHeader field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the TimestampHeader field is set to the value of the last call.
+func (b *ServerApplyConfiguration) WithTimestampHeader(value string) *ServerApplyConfiguration {
+	b.TimestampHeader = &value
 	return b
 }
 
