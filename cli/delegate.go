@@ -157,28 +157,7 @@ func endpoint(e *naming.StepEndpoint) string {
 func note(s *naming.Step) string {
 	switch s.Type {
 	case naming.StepLeaf:
-		out := "bound"
-		if id := untransformed(s.Bound.ID); id != s.Path {
-			out += " " + id
-		}
-		if s.Share > 0 {
-			out = percent(s.Share) + " " + out
-		}
-		if s.Bound.Path != "/" {
-			out += " residual " + s.Bound.Path
-		}
-		switch a := s.Bound.Addr; {
-		case a == nil:
-		case a.State == "bound":
-			out += fmt.Sprintf(", %d of %d endpoints ready", a.Available, a.Total)
-		case a.Error != "" && a.Total > 0:
-			out += fmt.Sprintf(", %d of %d endpoints ready, as known before: %s", a.Available, a.Total, a.Error)
-		case a.Error != "":
-			out += ", endpoints not known: " + a.Error
-		default:
-			out += ", endpoints " + a.State
-		}
-		return out
+		return boundNote(s)
 	case naming.StepTransformation:
 		return "through " + s.Name
 	case naming.StepException:
@@ -197,4 +176,36 @@ func note(s *naming.Step) string {
 		return "(" + s.Outcome + ")"
 	}
 	return ""
+}
+
+// boundNote says what a leaf is bound to, and what answers there.
+func boundNote(s *naming.Step) string {
+	out := ""
+	if s.Share > 0 {
+		out = percent(s.Share) + " "
+	}
+	if s.Bound.Status != 0 {
+		return out + fmt.Sprintf("answers with status %d", s.Bound.Status)
+	}
+	out += "bound"
+	if id := untransformed(s.Bound.ID); id != s.Path {
+		out += " " + id
+	}
+	if s.Bound.Path != "/" {
+		out += " residual " + s.Bound.Path
+	}
+	switch a := s.Bound.Addr; {
+	case a == nil:
+	case a.State == "bound" && a.Error != "":
+		out += ", no endpoints: " + a.Error
+	case a.State == "bound":
+		out += fmt.Sprintf(", %d of %d endpoints ready", a.Available, a.Total)
+	case a.Error != "" && a.Total > 0:
+		out += fmt.Sprintf(", %d of %d endpoints ready, as known before: %s", a.Available, a.Total, a.Error)
+	case a.Error != "":
+		out += ", endpoints not known: " + a.Error
+	default:
+		out += ", endpoints " + a.State
+	}
+	return out
 }

@@ -44,6 +44,12 @@ func TestDelegateFromFiles(t *testing.T) {
 	run(t, "", "dtab", "delegate", "/svc/web", "-f", sampleMesh, "-f", sampleDtab, "--bound", "/#/io.l5d.k8s/default/http/web-v2").
 		expect(t, 0, "web-v1  does not exist (~)", "web-v2  100% bound")
 	run(t, "", "dtab", "delegate", "/svc/web", "--dtab", "/svc => /#/a | /#/b", "--bound", "/#/b").expect(t, 0, "*   | /#/b/web  100% bound /#/b residual /web")
+	// A status answers by itself: it has no endpoints to count.
+	status := run(t, "", "dtab", "delegate", "/svc/web", "--dtab", "/svc => /$/io.buoyant.http.status/503").
+		expect(t, 0, "*   /$/io.buoyant.http.status/503/web  100% answers with status 503  <- mesh[0]")
+	if strings.Contains(status.out, "endpoints") {
+		t.Error(status)
+	}
 	run(t, "", "dtab", "delegate", "/svc/web", "--dtab", "/svc => /svc/x").expect(t, 0, "error: Max recursion level reached.")
 	run(t, "", "dtab", "delegate", "/svc/web", "-f", sampleMesh, "--override", "/svc => !").expect(t, 0, "l5d-dtab[0] /svc => !")
 	j := run(t, "", "dtab", "delegate", "/svc/web", "-o", "json", "-f", sampleMesh, "-f", sampleDtab).expect(t, 0)
@@ -129,6 +135,7 @@ func TestNoteOfKeptEndpoints(t *testing.T) {
 	}{
 		{kept, "bound, 1 of 2 endpoints ready, as known before: web:2: expected <host>"},
 		{&naming.StepAddr{State: "failed", Error: "no answer"}, "bound, endpoints not known: no answer"},
+		{&naming.StepAddr{State: "bound", Error: `"web" is not resolved: there is no such host`}, `bound, no endpoints: "web" is not resolved: there is no such host`},
 	} {
 		s := &naming.Step{Type: naming.StepLeaf, Path: "/#/io.l5d.fs/web", Bound: &naming.StepBound{ID: "/#/io.l5d.fs/web", Path: "/", Addr: c.addr}}
 		if got := note(s); got != c.want {

@@ -87,6 +87,8 @@ type Bound struct {
 // Addrs is the set of endpoints of a bound name. A name may be bound and have no endpoints.
 type Addrs struct {
 	Endpoints []Endpoint
+	// None says in words why there are no endpoints, where that is known.
+	None string
 }
 
 // Endpoint is one address that serves a bound name. Addr is its identity for load, circuit and metrics.

@@ -87,6 +87,7 @@ type StepBound struct {
 type StepAddr struct {
 	// State is bound, pending or failed.
 	State string `json:"type"`
+	// Error says why it failed, or why there are no endpoints.
 	Error string `json:"error,omitempty"`
 	// Total counts the endpoints, of which Addrs has at most MaxStepAddrs.
 	Total     int            `json:"total"`
@@ -107,8 +108,11 @@ type StepEndpoint struct {
 func addrOf(b *Bound) *StepAddr {
 	addrs, state, err := b.Addrs.Load()
 	out := &StepAddr{State: map[State]string{Pending: "pending", Ok: "bound", Failed: "failed"}[state], Total: len(addrs.Endpoints)}
-	if err != nil {
+	switch {
+	case err != nil:
 		out.Error = err.Error()
+	case out.Total == 0:
+		out.Error = addrs.None
 	}
 	for i := range addrs.Endpoints {
 		e := &addrs.Endpoints[i]

@@ -42,7 +42,7 @@ func (t transformed) Load() (Addrs, State, error) {
 	if s == Pending || s == Failed && a.Endpoints == nil {
 		return a, s, err
 	}
-	return Addrs{Endpoints: t.by.Change(a.Endpoints)}, s, err
+	return Addrs{Endpoints: t.by.Change(a.Endpoints), None: a.None}, s, err
 }
 
 // Close implements Live; the name that was bound owns the endpoints.

@@ -109,6 +109,9 @@ func (a *addresses) Load() (naming.Addrs, naming.State, error) {
 	for i, ip := range ips {
 		out.Endpoints[i] = naming.Endpoint{Addr: netip.AddrPortFrom(ip, a.port), Host: a.host, Weight: 1, Serving: true}
 	}
+	if state == naming.Ok && len(ips) == 0 {
+		out.None = strconv.Quote(a.host) + " is not resolved: there is no such host"
+	}
 	return out, state, err
 }
 

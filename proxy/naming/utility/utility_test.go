@@ -172,6 +172,22 @@ func TestLinkerdNames(t *testing.T) {
 	}
 }
 
+// A host that is not there says so where a name is explained.
+func TestExplainMissingHost(t *testing.T) {
+	r := dns.New(dns.Options{Lookup: func(context.Context, string) ([]netip.Addr, time.Duration, error) {
+		return nil, 0, &net.DNSError{IsNotFound: true}
+	}})
+	defer r.Close()
+	in := naming.NewInterpreter()
+	in.Set(dtab.Compile(nil), Mounts(r), time.Minute, &naming.Transformer{
+		Prefix: dtab.Path{"%", "same"}, Change: func(e []naming.Endpoint) []naming.Endpoint { return e },
+	})
+	root := in.Explain(t.Context(), dtab.Path{"$", "inet", "web", "80"}, nil).Root
+	if a := root.Tree.Bound.Addr; a.State != "bound" || a.Error != `"web" is not resolved: there is no such host` {
+		t.Errorf("the endpoints are %+v", a)
+	}
+}
+
 func TestIsPartial(t *testing.T) {
 	const l = "io.buoyant."
 	for text, want := range map[string]bool{
