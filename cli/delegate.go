@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -155,6 +156,9 @@ func endpoint(e *naming.StepEndpoint) string {
 
 // note says what a step is.
 func note(s *naming.Step) string {
+	if len(s.Cycle) > 0 {
+		return circleNote(s)
+	}
 	switch s.Type {
 	case naming.StepLeaf:
 		return boundNote(s)
@@ -206,6 +210,20 @@ func boundNote(s *naming.Step) string {
 		out += ", endpoints not known: " + a.Error
 	default:
 		out += ", endpoints " + a.State
+	}
+	return out
+}
+
+// circleNote names a circle as dtab lint does, if it is not too long.
+func circleNote(s *naming.Step) string {
+	const shown = 6
+	way := s.Cycle
+	if more := len(way) - shown; more > 0 {
+		way = append(slices.Clone(way[:shown-1]), fmt.Sprintf("%d more", more), way[len(way)-1])
+	}
+	out := "leads in a circle: " + strings.Join(way, " -> ")
+	if s.Type == naming.StepException && s.Primary {
+		out = "error: " + out
 	}
 	return out
 }

@@ -50,7 +50,14 @@ func TestDelegateFromFiles(t *testing.T) {
 	if strings.Contains(status.out, "endpoints") {
 		t.Error(status)
 	}
-	run(t, "", "dtab", "delegate", "/svc/web", "--dtab", "/svc => /svc/x").expect(t, 0, "error: Max recursion level reached.")
+	// A circle is named, and what follows it left out.
+	circle := run(t, "", "dtab", "delegate", "/svc/web", "--dtab", "/svc => /svc; /svc => /svc")
+	if want := "* /svc/web  (error)\n*   | /svc/web  error: leads in a circle: /svc -> /svc  <- mesh[1] /svc => /svc\n" +
+		"    | /svc/web  leads in a circle: /svc -> /svc  <- mesh[0] /svc => /svc\n"; circle.out != want {
+		t.Errorf("want\n%s\n%s", want, circle)
+	}
+	run(t, "", "dtab", "delegate", "/svc/web", "--dtab", "/svc => /a; /a => /b; /b => /c; /c => /d; /d => /e; /e => /f; /f => /svc").
+		expect(t, 0, "error: leads in a circle: /svc -> /a -> /b -> /c -> /d -> 2 more -> /svc  <- ")
 	run(t, "", "dtab", "delegate", "/svc/web", "-f", sampleMesh, "--override", "/svc => !").expect(t, 0, "l5d-dtab[0] /svc => !")
 	j := run(t, "", "dtab", "delegate", "/svc/web", "-o", "json", "-f", sampleMesh, "-f", sampleDtab).expect(t, 0)
 	var root naming.Step

@@ -95,6 +95,16 @@ func (t *Table) Dtab() Dtab { return slices.Concat(append(slices.Clone(t.parts),
 // Len returns the number of dentries.
 func (t *Table) Len() int { return count(t.parts) + len(t.local) }
 
+// LongestPrefix returns how many elements the longest prefix has.
+func (t *Table) LongestPrefix() (n int) {
+	for _, part := range append(slices.Clone(t.parts), t.local) {
+		for i := range part {
+			n = max(n, len(part[i].Prefix))
+		}
+	}
+	return n
+}
+
 // With returns the Table of t's dtab followed by local, as for the overrides of one request. It shares all of t, and costs what
 // copying local costs; every Lookup of it tries each dentry of local.
 func (t *Table) With(local Dtab) *Table {

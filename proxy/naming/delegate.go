@@ -72,6 +72,8 @@ type origin struct {
 	local  bool
 	// then holds the transformers that a bound name goes through after those of its namer.
 	then transformers
+	// trail holds the paths from the first one on, where they are wanted.
+	trail *visit
 }
 
 // evaluation is one pass over the rules for one name. deps keeps what the namers answered over passes.

@@ -61,6 +61,8 @@ func (ds *deps) wait(ctx context.Context, more []<-chan struct{}) bool {
 type explorer struct {
 	evaluation
 	shown int
+	// prefix is what longest returns, once it is known.
+	prefix int
 	// later are the branches that the delegation did not reach. beyond is true once they are being followed.
 	later  []*Step
 	beyond bool
@@ -73,6 +75,7 @@ func (x *explorer) explain(p dtab.Path) *Explanation {
 	root := &Step{Path: p.String()}
 	x.shown = 1
 	from, first := x.begin()
+	from.trail = &visit{path: p, then: len(from.then)}
 	var out outcome
 	if first != nil {
 		out = x.replace(root, first, 0, from)
@@ -112,7 +115,7 @@ func (x *explorer) explain(p dtab.Path) *Explanation {
 
 // add makes a step below s. Beyond the limit it is only evaluated, and not shown.
 func (x *explorer) add(s *Step, step func() *Step) (c *Step, shown bool) {
-	if x.shown >= MaxSteps {
+	if x.shown >= MaxSteps || s.detached {
 		s.Truncated = true
 		return &Step{detached: true}, false
 	}
@@ -156,6 +159,17 @@ func (x *explorer) bind(s *Step, p dtab.Path, depth int, from origin) outcome {
 	if err := x.admit(s, depth, from); err != nil {
 		return s.exception(&RuleError{p, err})
 	}
+	if s.detached || from.trail == nil {
+		return x.follow(s, p, depth, from)
+	}
+	if cycle := from.trail.cycle(x.longest); cycle != nil {
+		return x.cut(s, cycle, p, depth, from)
+	}
+	return x.follow(s, p, depth, from)
+}
+
+// follow makes what follows the step of a path.
+func (x *explorer) follow(s *Step, p dtab.Path, depth int, from origin) outcome {
 	hits := x.rules.table.Hits(x.local, p)
 	switch {
 	case len(hits) == 0:
@@ -303,7 +317,7 @@ func (x *explorer) spread(s *Step, u branch, p dtab.Path, depth int, from origin
 func (x *explorer) rewritten(s *Step, b branch, p dtab.Path, depth int, from origin) outcome {
 	switch b.tree.Kind {
 	case dtab.Leaf:
-		return x.bind(s, b.tree.Path, depth+1, from.by(*b.tree, p)).through(turn{source: b.tree.Source, path: p})
+		return x.bind(s, b.tree.Path, depth+1, from.ruled(b, p)).through(turn{source: b.tree.Source, path: p})
 	case dtab.Alt:
 		return x.joined(s, appendFlat(nil, b.tree, b.dentry), p, depth, from)
 	case dtab.Union:
@@ -374,7 +388,7 @@ func (x *explorer) answered(s *Step, t *Tree, m *Mount, depth int, from origin) 
 			return x.transform(s, t.Bound, depth, from)
 		}
 		return x.delegated(s, func() *Step { return &Step{Path: t.Path.String()} }, func(c *Step) outcome {
-			return x.bind(c, t.Path, depth+1, from).through(turn{by: m.Prefix})
+			return x.bind(c, t.Path, depth+1, from.answering(t.Path)).through(turn{by: m.Prefix})
 		})
 	case dtab.Alt:
 		return x.alternates(s, len(t.Branches), func(i int) (func() *Step, func(*Step) outcome) {

@@ -2,7 +2,10 @@ package naming_test
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
+	"strconv"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -97,7 +100,7 @@ func TestExplainWaits(t *testing.T) {
 
 // What fans out is cut and says so; what requests get is told all the same.
 func TestExplainIsBounded(t *testing.T) {
-	in, f, _ := interpreter(t, "/svc => /#/b | /wide; /wide => /loop & /loop & /loop; /loop => /wide")
+	in, f, _ := interpreter(t, "/svc => /#/b | /0"+wide(10))
 	f.at("/b/web").Set(leaf("/#/b/web"))
 	e := in.Explain(t.Context(), path(t, "/svc/web"), nil)
 	all := find(e.Root, func(*naming.Step) bool { return true })
@@ -144,5 +147,57 @@ func TestExplainTransformers(t *testing.T) {
 	s = in.Explain(t.Context(), path(t, "/svc/web"), nil).Root.Delegate
 	if s.Tree.Name != "/%/replace" || s.Tree.Tree.Path != "/#/b" || !s.Tree.Tree.Primary {
 		t.Errorf("replaced: %+v, %+v", s, s.Tree)
+	}
+}
+
+// wide are rules whose names branch threefold at each step.
+func wide(steps int) string {
+	var b strings.Builder
+	for i := range steps {
+		fmt.Fprintf(&b, "; /%d => /%d & /%d & /%d", i, i+1, i+1, i+1)
+	}
+	return b.String()
+}
+
+// A circle is shown once around and named, and nothing else is taken for one.
+func TestExplainCircles(t *testing.T) {
+	for _, c := range []struct{ rules, local, steps, want string }{
+		{"/svc => /svc", "", "2", "/svc /svc"},
+		{"/svc => /svc; /svc => /svc", "", "3", "/svc /svc; /svc /svc"},
+		{"/svc => /a; /a => /b | /svc", "", "4", "/svc /a /svc"},
+		{"/svc => /svc/x", "", "2", "/svc/x /svc/x/x"},
+		{"/svc => /svc/x; /k/k/k => !", "", "4", "/svc/x /svc/x/x"}, // until no prefix can tell the names apart
+		{"/svc => /svc/x; /svc/x/x => /#/b", "", "5", "/svc/x /svc/x/x"},
+		{"/svc => /svc/x; /svc/x/x => /#/b", "/svc/x/x => !", "6", "/svc/x /svc/x/x"},
+		{"/svc/* => /svc", "", "2", ""}, // the name gets shorter
+		{"/svc/*/y => /svc; /svc => /svc/z/y", "", "4", "/svc/z/y /svc/z/y/z/y; /svc /svc/z/y /svc"},
+		{"/svc => /#/again", "", "3", "/svc/web /#/again/web /svc/web"},
+		{"/svc => /svc", "/svc => /#/b", "3", "/svc /svc"},
+		{"/svc => /#/b & /svc", "", "3", "/svc /svc"},
+		{"/ => /x", "", "3", "/x /x/x"},
+	} {
+		in, f, _ := interpreter(t, c.rules)
+		f.at("/b/web").Set(leaf("/#/b/web"))
+		f.at("/b/x/web").Set(leaf("/#/b/x/web"))
+		f.at("/b").Set(leaf("/#/b"))
+		f.at("/again/web").Set(naming.PathLeaf(path(t, "/svc/web")))
+		local, err := dtab.Parse(c.local)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := in.Explain(t.Context(), path(t, "/svc/web"), local)
+		var cycles []string
+		for _, s := range find(e.Root, func(s *naming.Step) bool { return s.Cycle != nil }) {
+			cycles = append(cycles, strings.Join(s.Cycle, " "))
+		}
+		steps := strconv.Itoa(len(find(e.Root, func(*naming.Step) bool { return true })))
+		if got := strings.Join(cycles, "; "); got != c.want || steps != c.steps {
+			t.Errorf("%s, %s: %s steps, circles %q, want %s, %q", c.rules, c.local, steps, got, c.steps, c.want)
+		}
+		name := in.Bind(path(t, "/svc/web"), local, func(naming.Tree, naming.State, error) {})
+		if tree, state, _ := name.Load(); state != e.State || show(tree) != show(e.Tree) && state == naming.Ok {
+			t.Errorf("%s, %s: leads to %s (%d), requests to %s (%d)", c.rules, c.local, show(e.Tree), e.State, show(tree), state)
+		}
+		name.Close()
 	}
 }

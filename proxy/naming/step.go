@@ -39,6 +39,9 @@ type Step struct {
 	// Message says what an exception is, in words.
 	Message string `json:"message,omitempty"`
 
+	// Cycle is the way of a circle, from a name to itself, where this step is in one: what follows is left out.
+	Cycle []string `json:"cycle,omitempty"`
+
 	// Outcome is what this part comes to by itself: bound, neg, fail, empty, pending or error.
 	Outcome string `json:"outcome"`
 	// Primary marks the steps that requests take.
