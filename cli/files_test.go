@@ -105,6 +105,8 @@ func TestLintFromFiles(t *testing.T) {
 		}
 	}
 	run(t, "", "dtab", "lint", "--dtab", "/a => /b", "--ignore", "unreachible").expect(t, 1, "--ignore: expected one of loop, ", `found "unreachible"`)
+	run(t, "", "dtab", "lint", "--dtab", "/a => /$/inet/host/http").expect(t, 1, "error: mesh[0] bad-utility: /a=>/$/inet/host/http\n  why: ",
+		`expected a port number from 1 to 65535 after the host, as in /$/inet/host/80, found "http"`)
 	run(t, "", "dtab", "lint", "--dtab", "/a => /#/x | ! | /#/y").expect(t, 0, "unreachable-branch")
 	run(t, "", "dtab", "lint", "--dtab", "/a => /#/x | ! | /#/y", "--fail-on", "warning").expect(t, 1)
 	run(t, "", "dtab", "lint", "--dtab", "/a => /b", "--fail-on", "none").expect(t, 1, "expected error or warning")

@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/proxy/app"
 	"github.com/fairlead/fairlead/proxy/config"
 	"github.com/fairlead/fairlead/proxy/dtab"
 	"github.com/fairlead/fairlead/proxy/dtab/lint"
@@ -91,35 +91,20 @@ func (o *options) lint(ctx context.Context, ignore func(code, object string) boo
 	if err != nil {
 		return nil, err
 	}
-	namers, err := lintNamers(cfg.Mesh.Spec.Namers)
-	if err != nil {
-		return nil, err
-	}
 	var out []lintReport
 	for i := range cfg.Routers {
 		if r := &cfg.Routers[i]; o.router == "" || o.router == r.Name {
-			out = append(out, lintReport{r.Name, lint.Check(lint.Input{Dtab: r.Effective(), Entry: r.DstPrefix, Namers: namers, Ignore: ignore})})
+			report, err := app.Lint(cfg, r, ignore)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, lintReport{r.Name, report})
 		}
 	}
 	if len(out) == 0 {
 		_, err = routerOf(cfg, o.router)
 	}
 	return out, err
-}
-
-func lintNamers(list []v1alpha1.Namer) (out []lint.Namer, err error) {
-	for i := range list {
-		prefix, err := dtab.ParsePath("/#" + list[i].Prefix)
-		if err != nil {
-			return nil, err
-		}
-		n := lint.Namer{Prefix: prefix}
-		if list[i].Kind == v1alpha1.KindNamerRewrite {
-			n.Rewrite = list[i].Name
-		}
-		out = append(out, n)
-	}
-	return out, nil
 }
 
 // liveDocuments are those of the proxy of --admin, or of the cluster.
@@ -177,11 +162,7 @@ func (o *options) printLint(reports []lintReport) error {
 	for _, r := range reports {
 		for _, f := range r.Findings {
 			counts[f.Severity]++
-			object := cmp.Or(f.Object, meshObject)
-			if r.Router != "" {
-				object = "router " + r.Router + ": " + object
-			}
-			p.line("%s: %s[%d] %s: %s", f.Severity, object, f.Index, f.Code, f.Text)
+			p.line("%s", f.Line(r.Router))
 			p.line("  why: %s", f.Why)
 			p.line("  do:  %s", f.Do)
 		}

@@ -79,10 +79,15 @@ func validate(file string) error {
 	if err != nil {
 		return err
 	}
-	if _, problem := config.DecodeConfig(file, data, config.Standalone); problem != nil {
+	cfg, problem := config.DecodeConfig(file, data, config.Standalone)
+	if problem != nil {
 		return problem
 	}
-	return nil
+	findings, err := app.Findings(cfg)
+	for _, f := range findings {
+		fmt.Fprintln(os.Stderr, "proxy: "+f)
+	}
+	return err
 }
 
 func run(f *flags) error {

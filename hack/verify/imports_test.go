@@ -57,10 +57,11 @@ type rule struct {
 var rules = []rule{
 	{"api/v1alpha1/applyconfiguration", []string{"k8s.io/apimachinery/...", "k8s.io/client-go/applyconfigurations/...", "k8s.io/api/core/v1", "sigs.k8s.io/structured-merge-diff/...", module + "/api/..."}},
 	{"api", []string{"k8s.io/apimachinery/...", "k8s.io/api/core/v1"}},
-	{"proxy/dtab/lint", []string{module + "/proxy/dtab"}},
+	{"proxy/dtab/lint", []string{module + "/proxy/dtab", module + "/proxy/spelling"}},
 	{"proxy/pace", []string{"golang.org/x/sys/unix"}},
+	{"proxy/spelling", nil},
 	{"proxy/dtab", []string{module + "/proxy/pace"}},
-	{"proxy/config", []string{module + "/api/v1alpha1", module + "/proxy/dtab", module + "/proxy/pace", "k8s.io/apimachinery/...", "k8s.io/api/core/v1", "sigs.k8s.io/yaml/...", "go.yaml.in/yaml/v3"}},
+	{"proxy/config", []string{module + "/api/v1alpha1", module + "/proxy/dtab", module + "/proxy/pace", module + "/proxy/spelling", "k8s.io/apimachinery/...", "k8s.io/api/core/v1", "sigs.k8s.io/yaml/...", "go.yaml.in/yaml/v3"}},
 	{"proxy/identify", []string{module + "/api/v1alpha1", module + "/proxy/config", module + "/proxy/dtab"}},
 	{"proxy/resilience", []string{module + "/proxy/resilience/..."}},
 	{"proxy/balance", []string{module + "/proxy/balance", module + "/proxy/naming", module + "/proxy/resilience/classify"}},

@@ -10,6 +10,7 @@ import (
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/proxy/dtab"
 	"github.com/fairlead/fairlead/proxy/pace"
+	"github.com/fairlead/fairlead/proxy/spelling"
 )
 
 // AcceptDtab validates a Dtab for the mesh it refers to. It is a pure function of the two: other Dtabs never decide. It shares
@@ -160,7 +161,7 @@ func checkRefs(m *Mesh, d *v1alpha1.Dtab) *Error {
 		}
 	}
 	return refuse(v1alpha1.ReasonRouterNotFound, "spec.router", "expected a router of the mesh %s/%s (%s), found %s%s",
-		m.Namespace, m.Name, strings.Join(names, ", "), shown(d.Spec.Router), didYouMean(d.Spec.Router, names))
+		m.Namespace, m.Name, strings.Join(names, ", "), shown(d.Spec.Router), spelling.DidYouMean(d.Spec.Router, names))
 }
 
 // checkNamespace answers whether a namespace other than the mesh's may hold these rules.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/proxy/dtab"
+	"github.com/fairlead/fairlead/proxy/spelling"
 )
 
 // namerKinds are the kinds of namers there are.
@@ -138,7 +139,7 @@ func checkRewrite(ps *problems, field string, n *v1alpha1.Namer) {
 	}
 	for _, name := range used {
 		if !slices.Contains(captured, name) {
-			ps.at(field+".name", "{%s} is not in pattern %s%s", name, shown(n.Pattern), didYouMean(name, captured))
+			ps.at(field+".name", "{%s} is not in pattern %s%s", name, shown(n.Pattern), spelling.DidYouMean(name, captured))
 		}
 	}
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/proxy/pace"
+	"github.com/fairlead/fairlead/proxy/spelling"
 )
 
 // readYAML reads one document by its tree of nodes, and keeps the object where nothing is wrong with its form.
@@ -165,7 +166,7 @@ func (w *walker) kind(root *yaml.Node) string {
 			w.at(root, key.name, "required: "+orList(key.want))
 			return ""
 		case !slices.Contains(key.want, n.Value):
-			w.at(n, key.name, "expected "+orList(key.want)+", found "+found(n)+didYouMean(n.Value, key.want))
+			w.at(n, key.name, "expected "+orList(key.want)+", found "+found(n)+spelling.DidYouMean(n.Value, key.want))
 			return ""
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/proxy/spelling"
 )
 
 // plan is the keys of a struct type.
@@ -130,7 +131,7 @@ func (w *walker) knownKey(key *yaml.Node, p *plan, lines []int, at *step) int {
 		if w.full() {
 			return -1
 		}
-		hint := didYouMean(key.Value, p.names)
+		hint := spelling.DidYouMean(key.Value, p.names)
 		if hint == "" {
 			hint = ", expected " + orList(p.names)
 		}

@@ -4,6 +4,7 @@ package lint
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strconv"
 
@@ -34,13 +35,15 @@ const (
 	UnreachableBranch = "unreachable-branch"
 	// NoNamer is a destination that no namer and no rule is there for.
 	NoNamer = "no-namer"
+	// BadUtility is a destination below /$/ that is no name there.
+	BadUtility = "bad-utility"
 	// ZeroWeights is a union whose weights are all zero.
 	ZeroWeights = "zero-weights"
 )
 
 // Codes returns all codes.
 func Codes() []string {
-	return []string{Loop, SelfReference, Shadowed, Unreachable, UnreachableBranch, NoNamer, ZeroWeights}
+	return []string{Loop, SelfReference, Shadowed, Unreachable, UnreachableBranch, NoNamer, BadUtility, ZeroWeights}
 }
 
 // Input is what is looked at.
@@ -78,6 +81,14 @@ type Finding struct {
 	Cycle []string `json:"cycle,omitempty"`
 }
 
+// Line says in one line what was found where. router may be "".
+func (f *Finding) Line(router string) string {
+	if router != "" {
+		router = "router " + router + ": "
+	}
+	return fmt.Sprintf("%s: %s%s[%d] %s: %s", f.Severity, router, cmp.Or(f.Object, "mesh"), f.Index, f.Code, f.Text)
+}
+
 // MaxFindings bounds a report.
 const MaxFindings = 1000
 
@@ -98,6 +109,7 @@ func Check(in Input) Report {
 	for i := range in.Dtab {
 		c.weights(i, &in.Dtab[i].Dst)
 		c.branches(i, &in.Dtab[i].Dst)
+		c.utilityNames(i)
 		c.loops(i)
 	}
 	c.shadows()

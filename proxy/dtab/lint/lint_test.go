@@ -2,11 +2,15 @@ package lint
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/fairlead/fairlead/proxy/dtab"
+	"github.com/fairlead/fairlead/proxy/naming"
+	"github.com/fairlead/fairlead/proxy/naming/dns"
+	namer "github.com/fairlead/fairlead/proxy/naming/utility"
 )
 
 func input(t *testing.T, text string) Input {
@@ -86,6 +90,42 @@ func TestCheck(t *testing.T) {
 		}
 		if strings.Join(got, "\n") != strings.Join(c.want, "\n") || r.Incomplete {
 			t.Errorf("%s:\n got %q\nwant %q", c.rules, got, c.want)
+		}
+	}
+}
+
+// Names below /$/ that are none are told with what was expected. Whether the namer of /$/ takes a name is asked of itself.
+func TestCheckUtilities(t *testing.T) {
+	for dst, want := range map[string]string{
+		"/$/foo": "error expected one of inet, ", "/$/inett/web/80": `error did you mean "inet"?`, "/$/rinet/80/web": `error did you mean "io.buoyant.rinet"?`,
+		"/$/io.buoyant.http.domainToPathPf/host": `error did you mean "io.buoyant.http.domainToPathPfx"?`,
+		"/$/inet/host/http":                      `error expected a port number from 1 to 65535 after the host, as in /$/inet/host/80, found "http"`,
+		"/$/inet/host/0":                         `error found "0"`, "/$/fixedinet/host/65536": `error found "65536"`,
+		"/$/io.buoyant.rinet/web/80": `error before the host, found "web"`, "/$/io.buoyant.http.status/99": `error expected a status from 100 to 599, found "99"`,
+		"/#/io.l5d.k8s/a | /$/foo": "warning expected one of", "1 * /$/foo & 1 * /#/io.l5d.k8s/a": "warning expected one of",
+		"/$/inet": "", "/$/inet/host": "", "/$/inet/80": "", "/$/inet/80/http": "", "/$/inet/host/80/x": "", "/$": "", "/$/nil": "", "/$/fail/x": "",
+		"/$/io.buoyant.rinet/80": "", "/$/io.buoyant.http.status": "", "/$/io.buoyant.http.status/404/x": "", "/$/mine/x": "",
+		"/$/io.buoyant.http.domainToPathPfx/svc2": "",
+	} {
+		got := ""
+		for _, f := range Check(input(t, "/$/mine => /#/io.l5d.k8s; /svc => "+dst)).Findings {
+			if f.Code == BadUtility {
+				got = string(f.Severity) + " " + f.Why
+			}
+		}
+		severity, text, _ := strings.Cut(want, " ")
+		if !strings.HasPrefix(got, severity) || !strings.Contains(got, text) || (got == "") != (want == "") {
+			t.Errorf("%s: found %q, want %q", dst, got, want)
+		}
+	}
+	resolver := dns.New(dns.Options{})
+	defer resolver.Close()
+	for _, name := range append([]string{"foo"}, utilities...) {
+		live := namer.Mounts(resolver)[0].Namer.Lookup(dtab.Path{name})
+		_, _, err := live.Load()
+		mounted := slices.ContainsFunc(namer.Mounts(resolver), func(m naming.Mount) bool { return m.Prefix.String() == "/$/"+name })
+		if known := err == nil || mounted; known != slices.Contains(utilities, name) {
+			t.Errorf("/$/%s is known: %v, %v", name, known, err)
 		}
 	}
 }

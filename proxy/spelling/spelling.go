@@ -1,12 +1,13 @@
-package config
+// Package spelling finds the word that was meant.
+package spelling
 
 import (
 	"slices"
 	"strings"
 )
 
-// didYouMean returns `, did you mean "x"?` for the known word nearest to a wrong one, or "" where none is near.
-func didYouMean(wrong string, known []string) string {
+// DidYouMean returns `, did you mean "x"?` for the known word nearest to a wrong one, or "" where none is near.
+func DidYouMean(wrong string, known []string) string {
 	if word, ok := nearest(wrong, known); ok {
 		return ", did you mean \"" + word + "\"?"
 	}

@@ -1,0 +1,41 @@
+package app
+
+import (
+	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/proxy/config"
+	"github.com/fairlead/fairlead/proxy/dtab"
+	"github.com/fairlead/fairlead/proxy/dtab/lint"
+)
+
+// Lint reads the rules of one router of a configuration. ignore is that of lint.Input.
+func Lint(cfg *config.Config, r *config.Router, ignore func(code, object string) bool) (lint.Report, error) {
+	in := lint.Input{Dtab: r.Effective(), Entry: r.DstPrefix, Ignore: ignore}
+	for i := range cfg.Mesh.Spec.Namers {
+		spec := &cfg.Mesh.Spec.Namers[i]
+		prefix, err := dtab.ParsePath("/#" + spec.Prefix)
+		if err != nil {
+			return lint.Report{}, err
+		}
+		n := lint.Namer{Prefix: prefix}
+		if spec.Kind == v1alpha1.KindNamerRewrite {
+			n.Rewrite = spec.Name
+		}
+		in.Namers = append(in.Namers, n)
+	}
+	return lint.Check(in), nil
+}
+
+// Findings returns what Lint finds in all routers, one line each.
+func Findings(cfg *config.Config) (out []string, err error) {
+	for i := range cfg.Routers {
+		r := &cfg.Routers[i]
+		report, err := Lint(cfg, r, nil)
+		if err != nil {
+			return nil, err
+		}
+		for _, f := range report.Findings {
+			out = append(out, f.Line(r.Name)+": "+f.Why)
+		}
+	}
+	return out, nil
+}
