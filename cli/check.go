@@ -103,6 +103,8 @@ func (o *options) check(ctx context.Context, out *checks) {
 	switch {
 	case err != nil:
 		out.add(levelFail, "you need get and list of meshes.fairlead.dev", "Meshes: %v", err)
+	case len(meshes) == 0 && o.mesh != "":
+		out.add(levelFail, "fairlead check without --mesh looks at all of them", "there is no Mesh %q", o.mesh)
 	case len(meshes) == 0:
 		out.add(levelWarn, "kubectl apply -k config/samples, or see docs/spec/mesh.md", "there is no Mesh")
 	}

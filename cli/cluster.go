@@ -76,19 +76,40 @@ func (o *options) live(ctx context.Context) (*cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	meshes, err := c.meshes(ctx, o.mesh)
+	all, err := c.meshes(ctx, "")
 	if err != nil {
 		return nil, hinted(fmt.Errorf("API server %s: %w", c.rest.Host, err))
 	}
-	if len(meshes) == 1 {
-		c.mesh = &meshes[0]
-		return c, nil
+	meshes := ofName(all, o.mesh)
+	if len(meshes) != 1 {
+		return nil, c.notOne(all, meshes, o.mesh)
 	}
-	names := make([]string, len(meshes))
-	for i := range meshes {
-		names[i] = meshes[i].Namespace + "/" + meshes[i].Name
+	c.mesh = &meshes[0]
+	return c, nil
+}
+
+// notOne says why there is no one Mesh: found are those of all that have the name.
+func (c *cluster) notOne(all, found []v1alpha1.Mesh, name string) error {
+	where := "in the cluster"
+	if c.namespace != "" {
+		where = "in namespace " + c.namespace
 	}
-	return nil, fmt.Errorf("expected one Mesh, found %d (%s): choose with --namespace and --mesh", len(meshes), strings.Join(names, ", "))
+	switch {
+	case len(all) == 0:
+		err := fmt.Errorf("expected one Mesh, there is none %s", where)
+		return &failure{code: exitFailure, err: err, hint: "--namespace chooses another one; docs/spec/mesh.md says how to make a Mesh"}
+	case len(found) == 0:
+		return fmt.Errorf("--mesh: there is no Mesh %q %s: expected one of %s", name, where, meshNames(all))
+	}
+	return fmt.Errorf("expected one Mesh, found %d (%s): choose with --namespace and --mesh", len(found), meshNames(found))
+}
+
+func meshNames(list []v1alpha1.Mesh) string {
+	names := make([]string, len(list))
+	for i := range list {
+		names[i] = list[i].Namespace + "/" + list[i].Name
+	}
+	return strings.Join(names, ", ")
 }
 
 func (c *cluster) meshes(ctx context.Context, name string) ([]v1alpha1.Mesh, error) {
@@ -96,10 +117,12 @@ func (c *cluster) meshes(ctx context.Context, name string) ([]v1alpha1.Mesh, err
 	if err := c.client.List(ctx, &list, client.InNamespace(c.namespace)); err != nil {
 		return nil, err
 	}
-	if name == "" {
-		return list.Items, nil
-	}
-	return slices.DeleteFunc(list.Items, func(m v1alpha1.Mesh) bool { return m.Name != name }), nil
+	return ofName(list.Items, name), nil
+}
+
+// ofName returns the Meshes of a name, all for "".
+func ofName(list []v1alpha1.Mesh, name string) []v1alpha1.Mesh {
+	return slices.DeleteFunc(slices.Clone(list), func(m v1alpha1.Mesh) bool { return name != "" && m.Name != name })
 }
 
 // documents returns a Mesh and its Dtabs as they are in the API server. The Dtabs that are refused are told to leftOut.

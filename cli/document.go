@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strings"
@@ -40,6 +41,7 @@ func (o *options) readFiles(files []string) (*documents, error) {
 		out.env = config.Standalone
 	}
 	var wrong []error
+	hint := ""
 	for _, name := range files {
 		data, err := o.read(name)
 		if err != nil {
@@ -48,6 +50,9 @@ func (o *options) readFiles(files []string) (*documents, error) {
 		docs, problem := config.Decode(name, data, out.env)
 		if problem != nil {
 			wrong = append(wrong, problem)
+			if isPlainDtab(data) {
+				hint = hintPlainDtab
+			}
 		}
 		for _, m := range docs.Meshes {
 			if out.mesh != nil {
@@ -59,7 +64,24 @@ func (o *options) readFiles(files []string) (*documents, error) {
 			out.dtabs, out.locate[d] = append(out.dtabs, d), docs
 		}
 	}
-	return out, errors.Join(wrong...)
+	err := errors.Join(wrong...)
+	if hint != "" {
+		err = &failure{code: exitFailure, err: err, hint: hint}
+	}
+	return out, err
+}
+
+const hintPlainDtab = `for a plain dtab use --dtab "$(cat FILE)" with dtab lint and dtab delegate, or fairlead dtab parse -f FILE`
+
+// isPlainDtab reports whether a text looks like rules, where documents are expected: it begins with a path.
+func isPlainDtab(text []byte) bool {
+	for line := range bytes.Lines(text) {
+		line = bytes.TrimSpace(line)
+		if len(line) > 0 && line[0] != '#' {
+			return line[0] == '/'
+		}
+	}
+	return false
 }
 
 // over returns the documents of base with those of d in place of the ones of the same name.

@@ -23,6 +23,8 @@ func TestParse(t *testing.T) {
 	run(t, "", "dtab", "parse", "-f", file(t, "/a=>/b")).expect(t, 0, "/a => /b ;\n")
 	run(t, "/a=>/b", "dtab", "parse", "-f", "-").expect(t, 0, "/a => /b ;\n")
 	run(t, "", "dtab", "parse", "-f", file(t, "/a => /b;\n/c => (/d")).expect(t, 1, "file.yaml:2:10: expected ")
+	run(t, "", "dtab", "parse", "/a=>/b").expect(t, 0, "/a => /b ;\n")
+	run(t, "", "dtab", "parse", "/a=>/b;\n/c => (/d").expect(t, 1, "fairlead: dtab:2:10: expected ")
 	run(t, "", "dtab", "parse", "a", "-f", "b").expect(t, 1, "expected FILE or --filename, found both")
 	run(t, "", "dtab", "parse", "-f", sampleDtab).expect(t, 1, "dtab.yaml:", "\nhint: Mesh and Dtab documents are checked by fairlead dtab lint -f FILE")
 	r := run(t, "/a => /b", "dtab", "parse", "-o", "json").expect(t, 0)
@@ -114,6 +116,19 @@ func TestLintFromFiles(t *testing.T) {
 	r := run(t, "", "dtab", "lint", "-o", "json", "-f", sampleMesh, "-f", bad).expect(t, 1)
 	if err := json.Unmarshal([]byte(r.out), &reports); err != nil || len(reports) != 2 || len(reports[0].Findings) != 2 {
 		t.Errorf("%v, %s", err, r)
+	}
+}
+
+// What is written for Linkerd, or by hand, and is no document is told what is expected in its place.
+func TestHintsForFiles(t *testing.T) {
+	const head = "kind: Mesh\napiVersion: fairlead.dev/v1alpha1\nmetadata: {name: demo}\nspec:\n"
+	for text, want := range map[string]string{
+		head + "  routers:\n  - name: outgoing\n    servers: [{port: 4140}]\n    dtab: |\n      /svc => /host;\n": `file.yaml:8:11: spec.routers[0].dtab: expected a list of rules, as in "- {prefix: /svc, dst: /host}" (a dtab as text, `,
+		head + "\trouters:\n\t- name: outgoing\n":                      "file.yaml:5:1: YAML: expected spaces before the text of the line, found a tab\n",
+		head + "  routers:\n  - name: outgoing\n  \tservers: [1]\n":    "file.yaml:7:3: YAML: expected spaces before the text of the line, found a tab\n",
+		"# rules\n/svc => /host;\n/host => /#/io.l5d.k8s/default/http": "\nhint: for a plain dtab use --dtab ",
+	} {
+		run(t, "", "dtab", "lint", "-f", file(t, text)).expect(t, 1, want)
 	}
 }
 

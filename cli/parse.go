@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 
@@ -21,17 +22,16 @@ const maxTextBytes = 64 << 20
 func newParse(o *options) *cobra.Command {
 	var file string
 	c := &cobra.Command{
-		Use: "parse [FILE | -f FILE]", Short: "Print rules in canonical form, or say where they are wrong",
-		Long: "Reads a dtab (dentries separated by ;) from the file, or from standard input, and prints it in canonical form.\n" +
-			"A mistake is told with line and column, and the exit code is 1.",
-		Example: "  fairlead dtab parse -f rules.dtab\n  echo '/svc => /host' | fairlead dtab parse",
+		Use: "parse [FILE | DTAB | -f FILE]", Short: "Print rules in canonical form, or say where they are wrong",
+		Long: "Reads a dtab (dentries separated by ;) from the file, from the argument itself where it has a =>, or from standard\n" +
+			"input, and prints it in canonical form. A mistake is told with line and column, and the exit code is 1.",
+		Example: "  fairlead dtab parse -f rules.dtab\n  fairlead dtab parse '/svc => /host'\n  echo '/svc => /host' | fairlead dtab parse",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			if file != "" && len(args) > 0 {
 				return errors.New("expected FILE or --filename, found both")
 			}
-			name := cmp.Or(strings.Join(args, ""), file, "-")
-			text, err := o.read(name)
+			name, text, err := o.rulesText(cmp.Or(strings.Join(args, ""), file, "-"))
 			if err != nil {
 				return err
 			}
@@ -50,6 +50,15 @@ func newParse(o *options) *cobra.Command {
 	}
 	c.Flags().StringVarP(&file, "filename", "f", "", "file with a dtab, - for standard input")
 	return c
+}
+
+// rulesText returns the text of an argument: that of a file, or itself where it is rules. name is what errors call it.
+func (o *options) rulesText(argument string) (name string, text []byte, err error) {
+	text, err = o.read(argument)
+	if errors.Is(err, fs.ErrNotExist) && strings.Contains(argument, "=>") {
+		return "dtab", []byte(argument), nil
+	}
+	return argument, text, err
 }
 
 // notDtab adds a hint where the text is of objects, as the files of the other commands are.

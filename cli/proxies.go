@@ -69,9 +69,13 @@ func (o *options) proxyRows(ctx context.Context) ([]proxyRow, error) {
 	if err != nil {
 		return nil, err
 	}
-	meshes, err := c.meshes(ctx, o.mesh)
+	all, err := c.meshes(ctx, "")
 	if err != nil {
 		return nil, hinted(fmt.Errorf("API server %s: %w", c.rest.Host, err))
+	}
+	meshes := ofName(all, o.mesh)
+	if o.mesh != "" && len(meshes) == 0 {
+		return nil, c.notOne(all, nil, o.mesh)
 	}
 	rows := []proxyRow{}
 	for i := range meshes {

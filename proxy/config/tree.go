@@ -76,13 +76,13 @@ func (w *walker) parse(text []byte) *yaml.Node {
 	case errors.Is(err, io.EOF):
 		return nil
 	case err != nil:
-		w.syntax(err)
+		w.syntax(text, err)
 		return nil
 	}
 	switch err := dec.Decode(&more); {
 	case errors.Is(err, io.EOF):
 	case err != nil:
-		w.syntax(err)
+		w.syntax(text, err)
 		return nil
 	default:
 		w.at(&more, "", "expected the end of the document or ---")
@@ -113,7 +113,7 @@ func (r *pacedReader) Read(p []byte) (int, error) {
 
 var yamlLine = regexp.MustCompile(`^yaml: (?:line ([0-9]+): )?`)
 
-func (w *walker) syntax(err error) {
+func (w *walker) syntax(document []byte, err error) {
 	text := err.Error()
 	p := Problem{File: w.file, Line: w.line + 1}
 	if found := yamlLine.FindStringSubmatch(text); found != nil {
@@ -123,7 +123,25 @@ func (w *walker) syntax(err error) {
 		text = text[len(found[0]):]
 	}
 	p.Message = "YAML: " + text
+	if line, column := indentedByTab(document, p.Line-w.line); line > 0 {
+		p.Line, p.Column, p.Message = w.line+line, column, "YAML: expected spaces before the text of the line, found a tab"
+	}
 	w.ps.add(p)
+}
+
+// indentedByTab returns where, in a line or in one beside it, a tab stands before the text, or 0.
+func indentedByTab(text []byte, near int) (line, column int) {
+	for line = max(1, near-1); line <= near+1; line++ {
+		for i, c := range textLine(text, line) {
+			if c == '\t' {
+				return line, i + 1
+			}
+			if c != ' ' {
+				break
+			}
+		}
+	}
+	return 0, 0
 }
 
 // inspect refuses what makes a tree larger than its text or its meaning depend on the reader. It stops at the first of them.

@@ -180,7 +180,11 @@ func (w *walker) stringMap(n *yaml.Node, t reflect.Type, at *step) {
 
 func (w *walker) list(n *yaml.Node, t reflect.Type, at *step) {
 	if n.Kind != yaml.SequenceNode {
-		w.wrong(n, at, "a list")
+		want := "a list"
+		if t.Elem() == reflect.TypeFor[v1alpha1.Dentry]() && n.Kind == yaml.ScalarNode {
+			want = `a list of rules, as in "- {prefix: /svc, dst: /host}" (a dtab as text, as Linkerd has it, is not taken here)`
+		}
+		w.wrong(n, at, want)
 		return
 	}
 	w.out.WriteByte('[')
