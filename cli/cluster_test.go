@@ -63,7 +63,10 @@ const revision = "1a04f75bd0704a1e"
 // mesh creates a Mesh that is all well, with a Dtab that is as well.
 func mesh(t *testing.T, namespace string) {
 	t.Helper()
-	create(t, &corev1.Namespace{ObjectMeta: named("", namespace)})
+	// The API server of the tests never ends a namespace that is deleted: another round of a test finds it there.
+	if err := apiServer.admin.Create(t.Context(), &corev1.Namespace{ObjectMeta: named("", namespace)}); client.IgnoreAlreadyExists(err) != nil {
+		t.Fatal(err)
+	}
 	m := &v1alpha1.Mesh{ObjectMeta: named(namespace, "demo")}
 	m.Status = v1alpha1.MeshStatus{AcceptedGeneration: 1, DtabRevision: revision, Conditions: conditions(metav1.ConditionTrue, "",
 		v1alpha1.ConditionAccepted, v1alpha1.ConditionAvailable, v1alpha1.ConditionProgrammed)}
