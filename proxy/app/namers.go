@@ -110,7 +110,7 @@ func (n *namers) make(spec v1alpha1.Namer, prefix dtab.Path) (naming.Namer, erro
 		}
 		return fs.New(prefix, spec.RootDir, fs.Options{Resolver: n.resolver, OnRefusal: func(file string, err error) {
 			bad.Incr(0)
-			n.log.Info("File of a namer refused, its last good endpoints stay", "file", file, "error", err.Error())
+			n.log.Error(err, "File of a namer refused, its last good endpoints stay", "file", file)
 		}}), nil
 	case v1alpha1.KindNamerRewrite:
 		return rewrite.New(spec.Pattern, spec.Name, spec.Exact)

@@ -201,7 +201,7 @@ func (c *Cluster) rebuild(ctx context.Context) error {
 	if remembered {
 		cfg, refused = c.accept.build(mesh, dtabs)
 	}
-	c.setRefused(refused)
+	c.setRefused(cfg, refused)
 	if cfg == nil {
 		return recallErr
 	}
@@ -261,13 +261,18 @@ func (c *Cluster) setFailed(cfg *config.Config, err error) {
 	}
 	c.mu.Unlock()
 	if changed {
-		c.opts.Log.Info("Configuration not applied, retrying; the one before is still served", "error", err.Error())
+		text := "Configuration not applied, retrying; nothing is served yet"
+		if c.Served() != nil {
+			text = "Configuration not applied, retrying; the one before is still served"
+		}
+		c.opts.Log.Error(errors.New(message(err)), text)
 		c.report.poke()
 	}
 }
 
-// setRefused records the objects whose newest generation is not served, and logs each generation once.
-func (c *Cluster) setRefused(refused []config.Refusal) {
+// setRefused records the objects whose newest generation is not served, and logs each generation once. cfg is what is served in place
+// of them, or nil.
+func (c *Cluster) setRefused(cfg *config.Config, refused []config.Refusal) {
 	type key struct {
 		uid        string
 		generation int64
@@ -283,13 +288,34 @@ func (c *Cluster) setRefused(refused []config.Refusal) {
 	for _, r := range refused {
 		if !old[key{r.UID, r.Generation}] {
 			changed = true
-			c.opts.Log.Info("Object refused, its last good generation is served", "kind", r.Kind, "namespace", r.Namespace,
-				"name", r.Name, "generation", r.Generation, "error", message(r.Err))
+			text := "Object refused, no generation of it is served"
+			served := generationIn(cfg, r.UID)
+			if served != 0 {
+				text = "Object refused, its last good generation is served"
+			}
+			c.opts.Log.Error(errors.New(message(r.Err)), text, "kind", r.Kind, "namespace", r.Namespace, "name", r.Name,
+				"generation", r.Generation, "servedGeneration", served)
 		}
 	}
 	if changed {
 		c.report.poke()
 	}
+}
+
+// generationIn returns the generation of an object that a configuration has, or 0.
+func generationIn(cfg *config.Config, uid string) int64 {
+	if cfg == nil {
+		return 0
+	}
+	if cfg.Mesh.UID == uid {
+		return cfg.Mesh.Generation
+	}
+	for _, d := range cfg.Dtabs {
+		if d.UID == uid {
+			return d.Generation
+		}
+	}
+	return 0
 }
 
 // Served returns what is served, or nil.

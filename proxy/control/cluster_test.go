@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/go-logr/logr/funcr"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -157,6 +158,43 @@ func TestEditIsServedAndReported(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// A refusal is logged as an error, with what is served in place of the object, if anything is.
+func TestRefusalIsLogged(t *testing.T) {
+	ns := namespace(t)
+	m := newMesh(t, ns)
+	d := newDtab(t, ns, "web", "/good")
+	newDtab(t, ns, "never", "/broken & ")
+	o := options(m)
+	o.SnapshotDir = t.TempDir()
+	logs := make(chan string, 1000)
+	o.Log = funcr.New(func(_, args string) { logs <- args }, funcr.Options{})
+	p := start(t, o)
+	defer p.stop()
+	refused := func(name, want string) {
+		t.Helper()
+		deadline := time.After(10 * time.Second)
+		for {
+			select {
+			case line := <-logs:
+				if !strings.Contains(line, `"name"="`+name+`"`) {
+					continue
+				}
+				if strings.Contains(line, `"level"=`) || !strings.Contains(line, want) || !strings.Contains(line, `"error"="spec.dentries[0].dst:1:`) {
+					t.Errorf("want an error with %q, found %s", want, line)
+				}
+				return
+			case <-deadline:
+				t.Fatalf("nothing is logged of %s", name)
+			}
+		}
+	}
+	refused("never", "no generation of it is served")
+	p.await(t, "web:/svc/web=>/good ")
+	d.Spec.Dentries[0].Dst = "/broken & "
+	update(t, d)
+	refused("web", `its last good generation is served`)
 }
 
 func TestLastGoodGenerationIsServed(t *testing.T) {

@@ -98,7 +98,7 @@ func (c *Cluster) serveDocuments(ctx context.Context, docs *config.Documents) bo
 		return false
 	}
 	cfg, refused := c.accept.build(mesh, docs.Dtabs)
-	c.setRefused(refused)
+	c.setRefused(cfg, refused)
 	// An error of serve is recorded and logged there; the API server may bring something better.
 	return cfg != nil && c.serve(ctx, cfg, false) == nil
 }

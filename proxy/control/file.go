@@ -283,6 +283,6 @@ func (f *File) record(cfg *config.Config, err error) {
 	f.failures.Incr(0)
 	f.refused.Set(1)
 	if before != nil && !known {
-		f.opts.Log.Info("Configuration refused, the one before is still served", "path", f.opts.Path, "error", err.Error())
+		f.opts.Log.Error(err, "Configuration refused, the one before is still served", "path", f.opts.Path)
 	}
 }

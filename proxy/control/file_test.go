@@ -155,6 +155,9 @@ func TestFileIsFollowed(t *testing.T) {
 	for len(w.logs) > 0 {
 		if line := <-w.logs; strings.Contains(line, "refused") {
 			refusals++
+			if strings.Contains(line, `"level"=`) || !strings.Contains(line, `"error"="`) {
+				t.Errorf("a refusal is no error: %s", line)
+			}
 		}
 	}
 	if refusals != 2 {
