@@ -280,7 +280,7 @@ func (c *cluster) checkOperator(ctx context.Context, out *checks) {
 
 func (c *cluster) checkMesh(ctx context.Context, out *checks, mesh *v1alpha1.Mesh) {
 	name := mesh.Namespace + "/" + mesh.Name
-	checkConditions(out, "Mesh "+name, mesh.Generation, mesh.Status.Conditions,
+	checkConditions(out, "Mesh "+name, mesh.Generation, mesh.Status.AcceptedGeneration, mesh.Status.Conditions,
 		v1alpha1.ConditionAccepted, v1alpha1.ConditionAvailable, v1alpha1.ConditionProgrammed)
 	rows, err := c.rows(ctx, mesh)
 	if err != nil {
@@ -317,13 +317,13 @@ func (c *cluster) checkDtabs(ctx context.Context, out *checks, mesh string) {
 		if mesh != "" && d.Spec.MeshRef.Name != mesh {
 			continue
 		}
-		checkConditions(out, "Dtab "+d.Namespace+"/"+d.Name, d.Generation, d.Status.Conditions,
+		checkConditions(out, "Dtab "+d.Namespace+"/"+d.Name, d.Generation, d.Status.AcceptedGeneration, d.Status.Conditions,
 			v1alpha1.ConditionAccepted, v1alpha1.ConditionResolvedRefs, v1alpha1.ConditionProgrammed)
 	}
 }
 
 // checkConditions tells which of the conditions do not hold. What is not accepted fails, what is not there yet warns.
-func checkConditions(out *checks, what string, generation int64, conditions []metav1.Condition, types ...string) {
+func checkConditions(out *checks, what string, generation, accepted int64, conditions []metav1.Condition, types ...string) {
 	bad := false
 	for _, t := range types {
 		c := meta.FindStatusCondition(conditions, t)
@@ -334,10 +334,12 @@ func checkConditions(out *checks, what string, generation int64, conditions []me
 		case c.ObservedGeneration != generation:
 			out.add(levelWarn, "is the operator running?", "%s: %s is of generation %d, the newest is %d", what, t, c.ObservedGeneration, generation)
 		case c.Status != metav1.ConditionTrue:
+			hint := "kubectl describe it"
 			if t == v1alpha1.ConditionAccepted {
 				level = levelFail
+				hint += "; " + servedInstead(accepted)
 			}
-			out.add(level, "kubectl describe it; the last accepted generation is served on", "%s: %s=%s, %s: %s", what, t, c.Status, c.Reason, c.Message)
+			out.add(level, hint, "%s: %s=%s, %s: %s", what, t, c.Status, c.Reason, c.Message)
 		default:
 			continue
 		}
@@ -346,4 +348,12 @@ func checkConditions(out *checks, what string, generation int64, conditions []me
 	if !bad {
 		out.add(levelOK, "", "%s: %s", what, strings.Join(types, ", "))
 	}
+}
+
+// servedInstead says what is served of an object whose newest generation is refused.
+func servedInstead(accepted int64) string {
+	if accepted == 0 {
+		return "no generation of it was accepted, so nothing of it is served"
+	}
+	return fmt.Sprintf("generation %d, the last accepted one, is served on", accepted)
 }

@@ -185,7 +185,17 @@ func TestCheckCluster(t *testing.T) {
 	})
 	t.Run("bad dtab", func(t *testing.T) {
 		rules(t, namespace, "bad", metav1.ConditionFalse, "spec.dentries[0].dst: expected", v1alpha1.Dentry{Prefix: "/svc/web", Dst: "/x"})
-		live(t, "check").expect(t, 2, "fail  Dtab check/bad: Accepted=False, Test: spec.dentries[0].dst: expected")
+		live(t, "check").expect(t, 2, "fail  Dtab check/bad: Accepted=False, Test: spec.dentries[0].dst: expected",
+			"hint: kubectl describe it; no generation of it was accepted, so nothing of it is served\n")
+		d := &v1alpha1.Dtab{}
+		if err := apiServer.admin.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: "bad"}, d); err != nil {
+			t.Fatal(err)
+		}
+		d.Status.AcceptedGeneration = 7
+		if err := apiServer.admin.Status().Update(t.Context(), d); err != nil {
+			t.Fatal(err)
+		}
+		live(t, "check").expect(t, 2, "hint: kubectl describe it; generation 7, the last accepted one, is served on\n")
 	})
 	t.Run("older definitions", func(t *testing.T) {
 		for _, c := range []struct {
