@@ -77,7 +77,7 @@ func (f *Fleet) available(in MeshInput) metav1.Condition {
 	}
 	message := fmt.Sprintf("%d/%d proxies are ready", f.ready, all)
 	if f.missing > 0 {
-		message += fmt.Sprintf(", %d Pods not created", f.missing)
+		message += ", " + notCreated(f.missing)
 	}
 	if f.blocked != "" {
 		message += ": " + f.blocked

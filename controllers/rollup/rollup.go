@@ -167,7 +167,7 @@ func (f *Fleet) tally(behind []straggler) (short, message string, complete bool)
 		parts = append(parts, "waiting for "+names(behind))
 	}
 	if f.missing > 0 {
-		part := fmt.Sprintf("%d Pods not created", f.missing)
+		part := notCreated(f.missing)
 		if f.blocked != "" {
 			part += " (" + f.blocked + ")"
 		}
@@ -195,4 +195,12 @@ func list(texts []string) string {
 		return strings.Join(texts, ", ")
 	}
 	return fmt.Sprintf("%s and %d more", strings.Join(texts[:maxNamed], ", "), len(texts)-maxNamed)
+}
+
+// notCreated counts Pods that are not there.
+func notCreated(n int) string {
+	if n == 1 {
+		return "1 Pod not created"
+	}
+	return fmt.Sprintf("%d Pods not created", n)
 }

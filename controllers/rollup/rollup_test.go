@@ -83,7 +83,7 @@ func TestMeshProgrammed(t *testing.T) {
 		"report without a time":             {func(o *Observation, _ *MeshInput) { o.Reports["p-b"].Status.Since = nil }, "False", "Waiting", "2/3, waiting for node-b (has not reported since it restarted)"},
 		"unreachable":                       {func(o *Observation, _ *MeshInput) { o.ReadyNodes["node-b"] = false }, "True", "Programmed", "2/2, unreachable: node-b"},
 		"not created": {func(o *Observation, _ *MeshInput) { o.Pods = o.Pods[:2]; o.Blocked = "forbidden" }, "False", "Waiting",
-			"2/3, 1 Pods not created (forbidden)"},
+			"2/3, 1 Pod not created (forbidden)"},
 		"none yet":       {func(o *Observation, _ *MeshInput) { *o = Observation{Desired: -1} }, "False", "Waiting", "0/0, the DaemonSet has not been looked at yet"},
 		"no nodes":       {func(o *Observation, _ *MeshInput) { *o = Observation{} }, "False", "NoNodes", "0/0, no node has a proxy that could be asked"},
 		"never accepted": {func(_ *Observation, in *MeshInput) { in.Accepted = 0 }, "False", "NotAccepted", "no generation was accepted yet"},
