@@ -152,6 +152,15 @@ func DecodeConfig(name string, data []byte, env Environment) (*Config, *Error) {
 
 // config makes the configuration of the documents, whose mistakes in form are err.
 func (d *Documents) config(err *Error) (*Config, *Error) {
+	cfg, err := d.assemble(err)
+	if err != nil {
+		inOrder(err.Problems)
+	}
+	return cfg, err
+}
+
+// assemble is config with the problems in the order they were found.
+func (d *Documents) assemble(err *Error) (*Config, *Error) {
 	var ps problems
 	ps.merge(err)
 	d.checkCounts(&ps)

@@ -118,6 +118,23 @@ func TestDecodeConfigRefusesMeaning(t *testing.T) {
 	}
 }
 
+// Both sides of a rule are read, and mistakes are told in the order of the file, whatever is looked at first.
+func TestProblemsInOrder(t *testing.T) {
+	const text = "kind: Mesh\napiVersion: fairlead.dev/v1alpha1\nmetadata: {name: demo}\nspec:\n  routers:\n  - name: outgoing\n    servers: [{port: 4140}]\n" +
+		"---\nkind: Dtab\napiVersion: fairlead.dev/v1alpha1\nmetadata: {name: web}\nspec:\n  dentries:\n  - {prefix: svc, dst: /a |}\n" +
+		"  - prefix: /svc\n    dst: ''\n  priority: 2000000\n  router: outgoing\n  meshRef: {name: demo}\n"
+	_, err := config.DecodeConfig("mesh.yaml", []byte(text), config.Standalone)
+	want := []string{"mesh.yaml:14:14: spec.dentries[0].prefix: ", "mesh.yaml:14:28: spec.dentries[0].dst: ", "mesh.yaml:16:10: spec.dentries[1].dst: required", "mesh.yaml:17:13: spec.priority: "}
+	if err == nil || len(err.Problems) != len(want) {
+		t.Fatalf("%v, want %q", err, want)
+	}
+	for i, p := range err.Problems {
+		if !strings.HasPrefix(p.String(), want[i]) {
+			t.Errorf("%d: %s, want %s", i, p, want[i])
+		}
+	}
+}
+
 func TestDecodeConfig(t *testing.T) {
 	file := "\ufeff# the mesh\n%s--- # the rules\n" + dtabHead[4:] + "  dentries:\n  - {prefix: /svc/web, dst: /$/inet/127.1/8080}\n...\n"
 	text := fmt.Sprintf(file, meshHead)

@@ -64,10 +64,12 @@ func parseDentries(ps *problems, field string, rules []v1alpha1.Dentry, object s
 		if i%pacedBy == 0 {
 			p.Step()
 		}
-		parsed, err := parseDentry(&parser, &rules[i])
-		if err != nil {
-			err.Field = fmt.Sprintf("%s[%d]%s", field, i, err.Field)
-			ps.add(*err)
+		parsed, wrong := parseDentry(&parser, &rules[i])
+		for _, p := range wrong {
+			p.Field = fmt.Sprintf("%s[%d]%s", field, i, p.Field)
+			ps.add(p)
+		}
+		if len(wrong) > 0 {
 			continue
 		}
 		parsed.Source = dtab.Source{Object: object, Index: i}
@@ -76,31 +78,45 @@ func parseDentries(ps *problems, field string, rules []v1alpha1.Dentry, object s
 	return out
 }
 
-// parseDentry returns a problem whose field is relative to the rule.
-func parseDentry(parser *dtab.Parser, d *v1alpha1.Dentry) (dtab.Dentry, *Problem) {
+// parseDentry returns all problems of a rule, whose fields are relative to it.
+func parseDentry(parser *dtab.Parser, d *v1alpha1.Dentry) (dtab.Dentry, []Problem) {
+	var wrong []Problem
+	fits := func(field, text string, limit int) bool {
+		switch {
+		case text == "":
+			wrong = append(wrong, Problem{Field: field, Message: "required"})
+		case len(text) > limit:
+			wrong = append(wrong, Problem{Field: field, Message: fmt.Sprintf("expected at most %d bytes, found %d", limit, len(text))})
+		default:
+			return true
+		}
+		return false
+	}
+	prefix, dst := fits(".prefix", d.Prefix, MaxPrefixBytes), fits(".dst", d.Dst, MaxDstBytes)
+	if prefix && dst {
+		parsed, err := parser.Dentry(d.Prefix, d.Dst)
+		if err == nil {
+			return parsed, nil
+		}
+	}
+	// The parser stops at the first mistake: each side is read alone, so that one does not hide the other's.
 	for _, side := range []struct {
-		field, text string
-		limit       int
-	}{{".prefix", d.Prefix, MaxPrefixBytes}, {".dst", d.Dst, MaxDstBytes}} {
-		if side.text == "" {
-			return dtab.Dentry{}, &Problem{Field: side.field, Message: "required"}
+		fits        bool
+		prefix, dst string
+	}{{prefix, d.Prefix, "/"}, {dst, "/", d.Dst}} {
+		if !side.fits {
+			continue
 		}
-		if len(side.text) > side.limit {
-			return dtab.Dentry{}, &Problem{
-				Field: side.field, Message: fmt.Sprintf("expected at most %d bytes, found %d", side.limit, len(side.text)),
+		if _, err := parser.Dentry(side.prefix, side.dst); err != nil {
+			p := grammarProblem("", err)
+			var e *dtab.Error
+			if errors.As(err, &e) {
+				p.Field = "." + e.Field
 			}
+			wrong = append(wrong, p)
 		}
 	}
-	parsed, err := parser.Dentry(d.Prefix, d.Dst)
-	if err != nil {
-		p := grammarProblem("", err)
-		var e *dtab.Error
-		if errors.As(err, &e) {
-			p.Field = "." + e.Field
-		}
-		return dtab.Dentry{}, &p
-	}
-	return parsed, nil
+	return dtab.Dentry{}, wrong
 }
 
 // grammarProblem is the problem of a field whose text one of the parsers of package dtab refused.

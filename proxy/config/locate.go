@@ -2,6 +2,8 @@ package config
 
 import (
 	"bytes"
+	"cmp"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -31,7 +33,13 @@ func (d *Documents) Locate(object any, err *Error) *Error {
 		}
 		out.Problems[i] = p
 	}
+	inOrder(out.Problems)
 	return out
+}
+
+// inOrder sorts the problems of one file by where they stand in it.
+func inOrder(list []Problem) {
+	slices.SortStableFunc(list, func(a, b Problem) int { return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column)) })
 }
 
 // lookup returns the node of a field, or of the nearest one around it that is there.
