@@ -11,6 +11,7 @@ import (
 
 	"github.com/fairlead/fairlead/proxy/app"
 	"github.com/fairlead/fairlead/proxy/config"
+	"github.com/fairlead/fairlead/proxy/dtab"
 	"github.com/fairlead/fairlead/proxy/naming"
 )
 
@@ -30,6 +31,9 @@ func newDelegate(o *options) *cobra.Command {
 			return nil
 		},
 		RunE: func(c *cobra.Command, args []string) error {
+			if _, err := dtab.Parse(override); err != nil {
+				return at("--override", err)
+			}
 			ctx, cancel := o.context(c)
 			defer cancel()
 			a, end, err := o.answerer(ctx)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -57,7 +58,7 @@ func newDiff(o *options) *cobra.Command {
 	}
 	c.Flags().StringArrayVarP(&o.files, "filename", "f", nil, "file with the new Mesh and Dtab documents, - for standard input")
 	c.Flags().StringArrayVar(&d.base, "base", nil, "file with the old documents, in place of what is live")
-	c.Flags().StringVar(&d.names, "names", "", "file with the names to look at, in place of those in use")
+	c.Flags().StringVar(&d.names, "names", "", "file with the names to look at, one a line, in place of those in use; - for standard input")
 	c.Flags().BoolVar(&o.standalone, "standalone", false, "take the files as a proxy without a cluster does")
 	c.Flags().StringVar(&o.router, "router", "", "router of the Mesh; empty: all")
 	c.Flags().StringArrayVar(&o.bound, "bound", nil, "with --base: a name below /#/ that exists; others then do not")
@@ -84,7 +85,7 @@ func (d *diffOptions) run(ctx context.Context) ([]routerDiff, error) {
 	}
 	defer end()
 	if d.names == "" && len(d.base) > 0 {
-		return nil, fmt.Errorf("--base: files know no names in use: give --names")
+		return nil, errors.New("expected --names with --base: files do not know which names are in use")
 	}
 	if d.names != "" {
 		answerers = answerers[:1]
@@ -154,7 +155,11 @@ func (d *diffOptions) old(ctx context.Context) (*documents, []answerer, func(), 
 func (d *diffOptions) readNames() (map[string]uint64, error) {
 	data, err := d.read(d.names)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("--names: %w", err)
+	}
+	file := d.names
+	if file == "-" {
+		file = standardInput
 	}
 	out := make(map[string]uint64)
 	number := 0
@@ -164,19 +169,32 @@ func (d *diffOptions) readNames() (map[string]uint64, error) {
 		if len(fields) == 0 || strings.HasPrefix(fields[0], "#") {
 			continue
 		}
-		p, err := dtab.ParsePath(fields[0])
+		name, requests, err := nameOf(fields)
 		if err != nil {
-			return nil, fmt.Errorf("%s:%d: %w", d.names, number, err)
+			return nil, fmt.Errorf("--names: %s:%d: %w", file, number, err)
 		}
-		requests := uint64(0)
-		if len(fields) > 1 {
-			if requests, err = strconv.ParseUint(fields[1], 10, 64); err != nil || len(fields) > 2 {
-				return nil, fmt.Errorf("%s:%d: expected a name and the number of its requests, found %q", d.names, number, strings.TrimSpace(string(line)))
-			}
-		}
-		out[p.String()] = requests
+		out[name] = requests
 	}
 	return out, nil
+}
+
+// nameOf returns the name of a line and the number of its requests, 0 where it has none.
+func nameOf(fields []string) (name string, requests uint64, err error) {
+	p, err := dtab.ParsePath(fields[0])
+	var wrong *dtab.Error
+	switch {
+	case errors.As(err, &wrong):
+		return "", 0, fmt.Errorf("expected a name, as in /svc/web: %q: %s", fields[0], wrong.Detail())
+	case err != nil:
+		return "", 0, err
+	}
+	if len(fields) == 1 {
+		return p.String(), 0, nil
+	}
+	if requests, err = strconv.ParseUint(fields[1], 10, 64); err != nil || len(fields) > 2 {
+		return "", 0, fmt.Errorf("expected a name and the number of its requests, as in \"/svc/web 120\", found %q", strings.Join(fields, " "))
+	}
+	return p.String(), requests, nil
 }
 
 // compareRouter asks every proxy, and adds up what they say: the same name may be in use at several.

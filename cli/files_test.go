@@ -72,7 +72,7 @@ func TestDelegateFromFiles(t *testing.T) {
 		want string
 	}{
 		{[]string{"svc", "--dtab", "/a => /b"}, "path:1:1: expected '/'"},
-		{[]string{"/svc", "--dtab", "/a => /b", "--override", "/a => /b;\n/c"}, "dtab:2:3: expected "},
+		{[]string{"/svc", "--dtab", "/a => /b", "--override", "/a => /b;\n/c"}, "--override:2:3: expected "},
 		{[]string{"/svc", "--dtab", "/a => "}, "--dtab:1:7: expected "},
 		{[]string{"/svc", "--dtab", "/a => /b", "-f", sampleMesh}, "found both"},
 		{[]string{"/svc", "-f", sampleDtab}, "expected one Mesh, found none"},
@@ -146,8 +146,11 @@ func TestDiffFromFiles(t *testing.T) {
 	run(t, "", "dtab", "diff", "--base", file(t, whole), "--names", names, "-f", file(t, strings.Replace(whole, "9 * ", "1 * ", 1))).
 		expect(t, 0, "router outgoing: 1 of 2 names in use would go elsewhere")
 	run(t, "", "dtab", "diff").expect(t, 1, "expected --filename")
-	run(t, "", "dtab", "diff", "-f", half, "--base", sampleMesh).expect(t, 1, "give --names")
-	run(t, "", "dtab", "diff", "-f", half, "--base", sampleMesh, "--names", file(t, "/svc/web many")).expect(t, 1, "file.yaml:1: expected a name and the number")
+	run(t, "", "dtab", "diff", "-f", half, "--base", sampleMesh).expect(t, 1, "expected --names with --base")
+	run(t, "", "dtab", "diff", "-f", half, "--base", sampleMesh, "--names", file(t, "/svc/web many")).expect(t, 1, "fairlead: --names: ", "file.yaml:1: expected a name and the number")
+	run(t, "/svc/web\nsvc", "dtab", "diff", "-f", half, "--base", sampleMesh, "--names", "-").
+		expect(t, 1, `fairlead: --names: standard input:2: expected a name, as in /svc/web: "svc": expected '/', found 's'`)
+	run(t, "", "dtab", "diff", "-f", half, "--base", sampleMesh, "--names", "/does/not/exist").expect(t, 1, "fairlead: --names: open /does/not/exist: no such file")
 }
 
 // A namer that fails and still has endpoints says both: what is served, and why it may be old.

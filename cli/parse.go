@@ -16,6 +16,9 @@ import (
 	"github.com/fairlead/fairlead/proxy/dtab"
 )
 
+// standardInput is what errors call the file "-".
+const standardInput = "standard input"
+
 // maxTextBytes bounds a file that holds rules or names.
 const maxTextBytes = 64 << 20
 
@@ -76,7 +79,7 @@ func at(name string, err error) error {
 		return err
 	}
 	if name == "-" {
-		name = "standard input"
+		name = standardInput
 	}
 	line, column := e.Position()
 	return fmt.Errorf("%s:%d:%d: %s", name, line, column, e.Detail())
