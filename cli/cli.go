@@ -110,6 +110,7 @@ func newRoot(o *options, program string) *cobra.Command {
 	rules := &cobra.Command{Use: "dtab", Short: "Parse, explain, check and compare rules"}
 	rules.AddCommand(newParse(o), newDelegate(o), newLint(o), newDiff(o))
 	root.AddCommand(rules, newCheck(o), newProxies(o), newVersion(o))
+	completes(root, "output", only("json"))
 	root.InitDefaultCompletionCmd()
 	for _, c := range root.Commands() {
 		if !c.Runnable() {

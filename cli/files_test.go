@@ -207,6 +207,24 @@ func TestUnknownCommand(t *testing.T) {
 	run(t, "", "completion").expect(t, 0, "bash ")
 }
 
+// The values of flags that have few are completed.
+func TestCompletion(t *testing.T) {
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"dtab", "lint", "-o", ""}, "json\n:4\n"},
+		{[]string{"check", "--output", "j"}, "json\n:4\n"},
+		{[]string{"dtab", "lint", "--fail-on", ""}, "error\nwarning\n:4\n"},
+		{[]string{"dtab", "lint", "--ignore", "unreachable"}, "unreachable\nunreachable:mesh\nunreachable-branch\n:6\n"},
+		{[]string{"dtab", "lint", "--ignore", "loop,s"}, "loop,self-reference\nloop,shadowed\n:6\n"},
+	} {
+		if r := run(t, "", append([]string{"__complete"}, c.args...)...); r.code != 0 || r.out != c.want {
+			t.Errorf("%v: want\n%s\n%s", c.args, c.want, r)
+		}
+	}
+}
+
 // As a process of the name kubectl looks for, it is a plugin; completion works.
 func TestPlugin(t *testing.T) {
 	own, err := os.Executable()

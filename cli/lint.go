@@ -59,6 +59,8 @@ func newLint(o *options) *cobra.Command {
 	o.addSources(c)
 	c.Flags().StringSliceVar(&ignored, "ignore", nil, "findings to count alone: CODE, or CODE:NAMESPACE/NAME for one Dtab, CODE:mesh for the Mesh's rules")
 	c.Flags().StringVar(&failOn, "fail-on", failOn, "the least severity for exit code 1: error or warning")
+	completes(c, "ignore", completeIgnored)
+	completes(c, "fail-on", only(string(lint.Error), string(lint.Warning)))
 	return c
 }
 
