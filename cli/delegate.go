@@ -229,5 +229,8 @@ func circleNote(s *naming.Step) string {
 	if s.Type == naming.StepException && s.Primary {
 		out = "error: " + out
 	}
+	if s.Share > 0 {
+		out = percent(s.Share) + " " + out
+	}
 	return out
 }

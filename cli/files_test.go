@@ -61,6 +61,9 @@ func TestDelegateFromFiles(t *testing.T) {
 	run(t, "", "dtab", "delegate", "/svc/web", "--dtab", "/svc => /a; /a => /b; /b => /c; /c => /d; /d => /e; /e => /f; /f => /svc").
 		expect(t, 0, "error: leads in a circle: /svc -> /a -> /b -> /c -> /d -> 2 more -> /svc  <- ")
 	run(t, "", "dtab", "delegate", "/svc/web", "-f", sampleMesh, "--override", "/svc => !").expect(t, 0, "l5d-dtab[0] /svc => !")
+	// A circle with a way out ends in no error: what goes around again is told.
+	run(t, "", "dtab", "delegate", "/svc/web", "--dtab", "/svc => 1 * /svc & 3 * /#/a", "--bound", "/#/a").
+		expect(t, 0, "*   & 1.00 * /svc/web  25% leads in a circle: /svc -> /svc  <- ", "/#/a/web  75% bound /#/a residual /web")
 	j := run(t, "", "dtab", "delegate", "/svc/web", "-o", "json", "-f", sampleMesh, "-f", sampleDtab).expect(t, 0)
 	var root naming.Step
 	if err := json.Unmarshal([]byte(j.out), &root); err != nil || root.Type != naming.StepAlt || !root.Alt[0].Primary ||

@@ -46,7 +46,7 @@ type Step struct {
 	Outcome string `json:"outcome"`
 	// Primary marks the steps that requests take.
 	Primary bool `json:"primary,omitempty"`
-	// Share is the part of the requests that ends at this leaf or "$", from 0 to 1.
+	// Share is the part of the requests that ends at this leaf or "$", from 0 to 1, or goes around again where a circle has a way out.
 	Share float64 `json:"share,omitempty"`
 	// Truncated says that steps below this one were left out, because there are more than MaxSteps.
 	Truncated bool `json:"truncated,omitempty"`
@@ -138,6 +138,8 @@ func (s *Step) mark(share float64) {
 	case StepDelegate:
 		if s.Delegate != nil {
 			s.Delegate.mark(share)
+		} else if s.Cycle != nil {
+			s.Share = share
 		}
 	case StepTransformation:
 		if s.Tree != nil {
