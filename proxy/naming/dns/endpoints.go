@@ -1,6 +1,8 @@
 package dns
 
 import (
+	"errors"
+	"fmt"
 	"net/netip"
 	"sync"
 
@@ -64,13 +66,17 @@ func (e *Endpoints) publish() {
 	defer e.mu.Unlock()
 	var out []naming.Endpoint
 	known, waiting := len(e.targets) == 0, false
+	var missing unresolved
 	seen := make(map[netip.AddrPort]bool)
 	for tier, more := e.tier(0, true); more && len(out) == 0 && !waiting; tier, more = e.tier(tier, false) {
 		for _, t := range e.targets {
 			if t.Tier != tier {
 				continue
 			}
-			ips, state, _ := e.hosts[t.Host].Load()
+			ips, state, err := e.hosts[t.Host].Load()
+			if len(ips) == 0 && state != naming.Pending {
+				missing.add(t.Host, err)
+			}
 			known, waiting = known || state != naming.Pending, waiting || state == naming.Pending
 			for _, ip := range ips {
 				addr := netip.AddrPortFrom(ip, t.Port)
@@ -82,8 +88,40 @@ func (e *Endpoints) publish() {
 		}
 	}
 	if known {
-		e.Var.Set(naming.Addrs{Endpoints: out})
+		set := naming.Addrs{Endpoints: out}
+		if len(out) == 0 {
+			set.None = missing.String()
+		}
+		e.Var.Set(set)
 	}
+}
+
+// unresolved are hosts without an address: why the first one has none, and the number of all.
+type unresolved struct {
+	first string
+	count int
+}
+
+func (u *unresolved) add(host string, err error) {
+	if u.count++; u.count == 1 {
+		u.first = Unresolved(host, err)
+	}
+}
+
+// String says it in words, "" for none.
+func (u *unresolved) String() string {
+	if u.count > 1 {
+		return fmt.Sprintf("%s; and %d more", u.first, u.count-1)
+	}
+	return u.first
+}
+
+// Unresolved says in words that a host has no address. Without an error there is no such host.
+func Unresolved(host string, err error) string {
+	if err == nil {
+		err = errors.New("there is no such host")
+	}
+	return fmt.Sprintf("%q is not resolved: %v", host, err)
 }
 
 // tier returns the lowest tier there is, or the lowest above one.

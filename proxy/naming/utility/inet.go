@@ -7,6 +7,7 @@ import (
 
 	"github.com/fairlead/fairlead/proxy/dtab"
 	"github.com/fairlead/fairlead/proxy/naming"
+	"github.com/fairlead/fairlead/proxy/naming/dns"
 )
 
 // maxHostBytes bounds a host name.
@@ -110,7 +111,7 @@ func (a *addresses) Load() (naming.Addrs, naming.State, error) {
 		out.Endpoints[i] = naming.Endpoint{Addr: netip.AddrPortFrom(ip, a.port), Host: a.host, Weight: 1, Serving: true}
 	}
 	if state == naming.Ok && len(ips) == 0 {
-		out.None = strconv.Quote(a.host) + " is not resolved: there is no such host"
+		out.None = dns.Unresolved(a.host, nil)
 	}
 	return out, state, err
 }
