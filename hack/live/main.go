@@ -27,6 +27,7 @@ type options struct {
 	window   time.Duration
 	dentries int
 	all      bool
+	beside   bool
 	removals int
 }
 
@@ -49,6 +50,7 @@ func run(ctx context.Context, args []string) error {
 	set.DurationVar(&o.window, "window", 5*time.Second, "swap: how long each of the two is")
 	set.IntVar(&o.dentries, "dentries", 200_000, "swap: rules in the file, at most 250,000")
 	set.BoolVar(&o.all, "all", false, "swap: every rule is another one, in place of those of one Dtab of 2,000")
+	set.BoolVar(&o.beside, "beside", false, "swap: also a time in which another process computes for as long as a swap takes, to tell what two cores cost")
 	set.IntVar(&o.removals, "removals", 200, "removal: how often an endpoint is taken out")
 	if len(args) == 0 {
 		set.Usage()

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/fairlead/fairlead/hack/bench/process"
 )
 
 const swapLimit = time.Minute
@@ -50,6 +52,8 @@ func swap(ctx context.Context, o *options, dir string) (err error) {
 // figures are the times of requests in both kinds of windows, and those of the swaps.
 type figures struct {
 	control, swapping, took []time.Duration
+	// beside is of the windows in which another process computed for as long as the swap before.
+	beside []time.Duration
 }
 
 func (f *figures) take(ctx context.Context, o *options, r *rig, texts map[string]string) (err error) {
@@ -59,6 +63,11 @@ func (f *figures) take(ctx context.Context, o *options, r *rig, texts map[string
 	}
 	defer func() { err = errors.Join(err, l.stop()) }()
 	for round := range o.rounds {
+		if o.beside && len(f.took) > 0 {
+			if err := f.besideOther(ctx, o, l); err != nil {
+				return err
+			}
+		}
 		for _, swaps := range []bool{round%2 == 0, round%2 != 0} {
 			version := fmt.Sprintf("v%d", 2-round%2)
 			if err := prepare(r.dir, texts[version]); err != nil {
@@ -91,6 +100,25 @@ func (f *figures) take(ctx context.Context, o *options, r *rig, texts map[string
 	return nil
 }
 
+// besideOther takes the times of a window at whose beginning another process computes.
+func (f *figures) besideOther(ctx context.Context, o *options, l *load) error {
+	if _, err := l.take(); err != nil {
+		return err
+	}
+	begin := time.Now()
+	other := process.Pinned(process.AnyCore, []string{"sh", "-c", "while :; do :; done"})
+	if err := other.Start(); err != nil {
+		return err
+	}
+	pause(ctx, f.took[len(f.took)-1])
+	err := errors.Join(other.Process.Kill(), ctx.Err())
+	_ = other.Wait() // it was killed
+	pause(ctx, o.window-time.Since(begin))
+	times, failed := l.take()
+	f.beside = append(f.beside, times...)
+	return errors.Join(err, failed)
+}
+
 func (f *figures) report(r *rig) error {
 	memory, err := r.Memory()
 	if err != nil {
@@ -101,7 +129,10 @@ func (f *figures) report(r *rig) error {
 	for _, line := range []struct {
 		what  string
 		times []time.Duration
-	}{{"control", f.control}, {"with a swap", f.swapping}} {
+	}{{"control", f.control}, {"with a swap", f.swapping}, {"beside another process", f.beside}} {
+		if len(line.times) == 0 {
+			continue
+		}
 		fmt.Printf("| %s | %s | %s | %s | %s | %d |\n", line.what, ms(at(0.5, line.times)), ms(at(0.99, line.times)), ms(at(0.999, line.times)),
 			ms(at(1, line.times)), len(line.times))
 	}
