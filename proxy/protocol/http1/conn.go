@@ -77,6 +77,8 @@ type exchange struct {
 	target Target
 	limits *Limits // those of the server when the request began
 	edge   bool    // the server's clearContext when the request began
+	// forwards is how many proxies the request may pass, with this one; -1: any number.
+	forwards int64
 	// counted says that the server's admission counts the request.
 	counted bool
 	// out holds the bytes to be written; b is its slice in use and outlives it only if the head outgrew the buffer.
@@ -206,7 +208,14 @@ func (x *exchange) request() bool {
 		x.req.clearContext()
 	}
 	x.reqBody.reset(x.req.framing, x.req.length, x.requestLimits())
-	if fail := x.admitted(); fail != nil {
+	x.forwards, fail = x.req.takeForwards()
+	if x.forwards == 0 {
+		return x.finish(x.endsHere())
+	}
+	if fail == nil {
+		fail = x.admitted()
+	}
+	if fail != nil {
 		closing := x.req.close || !x.skipBody()
 		return x.finish(x.refuse(fail, closing))
 	}

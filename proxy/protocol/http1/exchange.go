@@ -87,7 +87,7 @@ func (x *exchange) buildRequest() *Failure {
 	if !marks.isZero() {
 		x.b = x.appendMarks(x.b, marks)
 	}
-	x.b = x.req.appendEnd(x.b)
+	x.b = x.req.appendEnd(appendForwards(x.b, x.forwards))
 	x.sent = sink{b: x.b, chunked: x.req.framing == framingChunked}
 	x.held = x.req.expect
 	if x.held {

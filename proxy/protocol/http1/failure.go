@@ -27,6 +27,7 @@ var (
 	errBadChunk       = &Failure{400, ReasonBadChunk, "the chunked body is malformed"}
 	errBadTrailer     = &Failure{400, ReasonBadTrailer, "a trailer line is malformed"}
 	errTrailerTooBig  = &Failure{431, ReasonHeaderTooLarge, "the trailers are larger than allowed"}
+	errMaxForwards    = &Failure{400, ReasonMaxForwards, "Max-Forwards is not one number"}
 	errOverload       = &Failure{503, ReasonOverload, "more requests are under way than allowed; nothing was done for this one"}
 	errNoRouter       = &Failure{502, ReasonNoRouter, "the proxy has no configuration yet"}
 	errClientClosed   = &Failure{0, ReasonClientClosed, "the client closed its connection"}
