@@ -5,6 +5,7 @@
 package http1
 
 import (
+	"math"
 	"runtime"
 	"runtime/debug"
 	"testing"
@@ -30,15 +31,19 @@ func TestNoAllocations(t *testing.T) {
 				step()
 			}
 			const n = 2000
-			var before, after runtime.MemStats
-			runtime.ReadMemStats(&before)
-			for range n {
-				step()
+			least := uint64(math.MaxUint64)
+			for range 5 {
+				var before, after runtime.MemStats
+				runtime.ReadMemStats(&before)
+				for range n {
+					step()
+				}
+				runtime.ReadMemStats(&after)
+				least = min(least, after.Mallocs-before.Mallocs)
 			}
-			runtime.ReadMemStats(&after)
-			// The runtime itself allocates now and then; one in a hundred requests is not a request's allocation.
-			if got := after.Mallocs - before.Mallocs; got > n/100 {
-				t.Errorf("%d allocations in %d requests", got, n)
+			// The runtime itself allocates now and then, more so on a busy machine: what a request allocates it does in every round.
+			if least > n/100 {
+				t.Errorf("at least %d allocations in %d requests", least, n)
 			}
 		})
 	}
