@@ -123,16 +123,34 @@ func TestProblemsInOrder(t *testing.T) {
 	const text = "kind: Mesh\napiVersion: fairlead.dev/v1alpha1\nmetadata: {name: demo}\nspec:\n  routers:\n  - name: outgoing\n    servers: [{port: 4140}]\n" +
 		"---\nkind: Dtab\napiVersion: fairlead.dev/v1alpha1\nmetadata: {name: web}\nspec:\n  dentries:\n  - {prefix: svc, dst: /a |}\n" +
 		"  - prefix: /svc\n    dst: ''\n  priority: 2000000\n  router: outgoing\n  meshRef: {name: demo}\n"
-	_, err := config.DecodeConfig("mesh.yaml", []byte(text), config.Standalone)
-	want := []string{"mesh.yaml:14:14: spec.dentries[0].prefix: ", "mesh.yaml:14:28: spec.dentries[0].dst: ", "mesh.yaml:16:10: spec.dentries[1].dst: required", "mesh.yaml:17:13: spec.priority: "}
-	if err == nil || len(err.Problems) != len(want) {
-		t.Fatalf("%v, want %q", err, want)
+	want := []string{
+		"mesh.yaml:14:14: spec.dentries[0].prefix: ", "mesh.yaml:14:28: spec.dentries[0].dst: ", "mesh.yaml:16:10: spec.dentries[1].dst: required",
+		"mesh.yaml:17:13: spec.priority: ",
 	}
-	for i, p := range err.Problems {
-		if !strings.HasPrefix(p.String(), want[i]) {
-			t.Errorf("%d: %s, want %s", i, p, want[i])
+	check := func(what string, err *config.Error, want []string) {
+		t.Helper()
+		if err == nil || len(err.Problems) != len(want) {
+			t.Fatalf("%s: %v, want %q", what, err, want)
+		}
+		for i, p := range err.Problems {
+			if !strings.HasPrefix(p.String(), want[i]) {
+				t.Errorf("%s: %d: %s, want %s", what, i, p, want[i])
+			}
 		}
 	}
+	docs, err := config.Decode("mesh.yaml", []byte(text), config.Standalone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mesh, err := docs.AcceptMesh(docs.Meshes[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = docs.AcceptDtab(mesh, docs.Dtabs[0])
+	check("one object", err, want)
+	// Mistakes of form are found first, also where they stand behind.
+	_, err = config.DecodeConfig("mesh.yaml", []byte(text+"---\nkind: Dtab\napiVersion: fairlead.dev/v1alpha1\nmetadata: {name: api}\nspc: {}\n"), config.Standalone)
+	check("all of a file", err, append(want, "mesh.yaml:24:1: unknown key"))
 }
 
 func TestDecodeConfig(t *testing.T) {
