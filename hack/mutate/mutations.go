@@ -91,10 +91,28 @@ func wireMutations() []mutation {
 			pkg:     "./test/conformance", run: "^TestWireCases$/^response",
 		},
 		{
-			name: "let clients have every descriptor", file: "proxy/transport/listen.go",
-			search:  "	if allowed(c.raw, &l.limit, isForClients) {\n",
-			replace: "	if c.shard > 0 || allowed(c.raw, &l.limit, isForClients) {\n",
+			name: "let clients have every descriptor", file: "proxy/transport/door.go",
+			search:  "	if isForClients(fd, limit) || inTurn {\n",
+			replace: "	if raw != nil || isForClients(fd, limit) || inTurn {\n",
 			pkg:     "./proxy/transport", run: "^TestDescriptorsAreKeptBack$",
+		},
+		{
+			name: "refuse clients where idle connections could make room", file: "proxy/transport/listen.go",
+			search:  "		if door.isNear {\n",
+			replace: "		if door.isNear && door.isShut {\n",
+			pkg:     "./proxy/transport", run: "^TestClientsWaitForRoom$",
+		},
+		{
+			name: "keep connections for which others are in line", file: "proxy/transport/pool.go",
+			search:  "; descriptors.waiting.Load() > 0 {\n",
+			replace: "; descriptors.waiting.Load() > 1<<20 {\n",
+			pkg:     "./proxy/transport", run: "^TestLineForDescriptors$",
+		},
+		{
+			name: "try other endpoints where descriptors are short", file: "proxy/protocol/http1/hop.go",
+			search:  " || f.Reason == ReasonDescriptors\n",
+			replace: "\n",
+			pkg:     "./proxy/protocol/http1", run: "^TestTooFewDescriptors$",
 		},
 		{
 			name: "trust a new connection to be silent", file: "proxy/transport/ask.go",

@@ -49,6 +49,8 @@ var errEnded = errors.New("the proxy is shutting down")
 type App struct {
 	options Options
 	buffers *transport.Buffers
+	// descriptors are those of the process, which all listeners and dialers share.
+	descriptors *transport.Descriptors
 	// discovered dials what a namer found in the cluster, guarded all else.
 	discovered, guarded *transport.Pools
 	resolver            *dns.Resolver
@@ -72,12 +74,14 @@ type App struct {
 
 // New returns an App that serves nothing yet. The caller owes one Shutdown.
 func New(o Options) *App {
+	descriptors := transport.NewDescriptors()
 	a := &App{
-		options: o, buffers: transport.NewBuffers(),
-		discovered: transport.NewPools(transport.NewDialer(transport.DialOptions{}), transport.PoolOptions{}),
-		guarded:    transport.NewPools(transport.NewDialer(transport.DialOptions{Allow: o.Policy}), transport.PoolOptions{}),
-		resolver:   dns.New(dns.Options{}),
-		routers:    make(map[string]*router), listeners: make(map[netip.AddrPort]*listener),
+		options: o, buffers: transport.NewBuffers(), descriptors: descriptors,
+		discovered: transport.NewPools(transport.NewDialer(transport.DialOptions{Descriptors: descriptors}), transport.PoolOptions{}),
+		guarded: transport.NewPools(
+			transport.NewDialer(transport.DialOptions{Allow: o.Policy, Descriptors: descriptors}), transport.PoolOptions{}),
+		resolver: dns.New(dns.Options{}),
+		routers:  make(map[string]*router), listeners: make(map[netip.AddrPort]*listener),
 		quit: make(chan struct{}), drainTimeout: drainTimeout,
 	}
 	observe(o.Metrics.Scope("dns"), a.resolver)

@@ -31,7 +31,7 @@ type listener struct {
 }
 
 func (a *App) listen(ctx context.Context, addr netip.AddrPort, s config.Server) (*listener, error) {
-	tcp, err := transport.Listen(ctx, addr, transport.ListenOptions{MaxConns: s.MaxConnections})
+	tcp, err := transport.Listen(ctx, addr, transport.ListenOptions{MaxConns: s.MaxConnections, Descriptors: a.descriptors})
 	if err != nil {
 		return nil, err
 	}

@@ -3,8 +3,11 @@ package transport
 import (
 	"errors"
 	"net"
+	"os"
+	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // With few descriptors left clients are refused at once and counted, while those who are connected are served on; then there are none for
@@ -49,9 +52,9 @@ func TestDescriptorsAreKeptBack(t *testing.T) {
 }
 
 // starve makes the process look as if it had no descriptors left.
-func (l *Listener) starve(on bool) { l.limit.Store(pretended(on)) }
+func (l *Listener) starve(on bool) { l.opts.Descriptors.pretended.Store(pretended(on)) }
 
-func (d *Dialer) starve(on bool) { d.limit.Store(pretended(on)) }
+func (d *Dialer) starve(on bool) { d.opts.Descriptors.pretended.Store(pretended(on)) }
 
 func pretended(on bool) uint64 {
 	if on {
@@ -108,8 +111,157 @@ func TestIdleConnectionsMakeRoom(t *testing.T) {
 	if p.Idle() != 0 || p.Overflow.Load() != 1 {
 		t.Errorf("%d idle, %d made room", p.Idle(), p.Overflow.Load())
 	}
-	tries = 0
-	if _, err := other.Dial(t.Context(), 0, limit); !errors.Is(err, ErrDescriptors) || tries != 1 {
-		t.Errorf("without idle ones: error %v after %d tries", err, tries)
+}
+
+// inLine waits until n wait for a descriptor.
+func inLine(t *testing.T, d *Descriptors, n int32) {
+	t.Helper()
+	eventually(t, "as many wait", func() bool { return d.waiting.Load() == n })
+}
+
+// Who finds no descriptor gets in line. The first gets the connection that another no longer needs, if it is to the same endpoint, or may
+// try once one is closed; whoever waited too long is told so.
+func TestLineForDescriptors(t *testing.T) {
+	t.Parallel()
+	d := NewDescriptors()
+	p := NewPools(NewDialer(DialOptions{Descriptors: d, Timeout: limit}), PoolOptions{})
+	defer p.Close()
+	l, conns := accepting(t, ListenOptions{})
+	one, two := p.New(l.Addr()), p.New(l.Addr())
+	var held [2]*Conn
+	for i := range held {
+		c, err := one.Dial(t.Context(), 0, limit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		held[i] = c
+		<-conns
+	}
+	d.pretended.Store(1)
+	type result struct {
+		c   *Conn
+		err error
+	}
+	line := func(pool *Pool, n int32) chan result {
+		out := make(chan result, 1)
+		go func() {
+			c, err := pool.Dial(t.Context(), 3, limit)
+			out <- result{c, err}
+		}()
+		inLine(t, d, n)
+		return out
+	}
+	first, second := line(one, 1), line(two, 2)
+	one.Put(0, held[0])
+	if r := <-first; r.c != held[0] || !r.c.Reused() || r.c.Shard() != 3 {
+		t.Fatalf("the first in line got %v, error %v", r.c, r.err)
+	}
+	if p.Reused() != 1 || p.Idle() != 0 {
+		t.Errorf("%d reused, %d idle", p.Reused(), p.Idle())
+	}
+	inLine(t, d, 1)
+	d.pretended.Store(0)
+	one.Put(0, held[1]) // of no use to the second
+	r := <-second
+	if r.err != nil || r.c.Reused() {
+		t.Fatalf("the second in line: error %v", r.err)
+	}
+	if one.Get(0) != nil {
+		t.Error("a connection was kept that made another wait")
+	}
+	d.pretended.Store(1)
+	if _, err := two.Dial(t.Context(), 0, lineInterval); !errors.Is(err, ErrDescriptors) || !strings.Contains(err.Error(), "waited 100ms") {
+		t.Errorf("after the time to wait: %v", err)
+	}
+	inLine(t, d, 0)
+	r.c.Close()
+	held[0].Close()
+}
+
+// beside returns a listener, not served yet, with an idle connection to an endpoint beside it that would make room.
+func beside(t *testing.T) (*Listener, *Pools) {
+	t.Helper()
+	d := NewDescriptors()
+	p := NewPools(NewDialer(DialOptions{Descriptors: d}), PoolOptions{IdleTimeout: time.Hour})
+	t.Cleanup(p.Close)
+	endpoint, _ := accepting(t, ListenOptions{})
+	pool := p.New(endpoint.Addr())
+	c, err := pool.Dial(t.Context(), 0, limit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool.Put(0, c)
+	l, err := Listen(t.Context(), loopback, ListenOptions{Descriptors: d})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l, p
+}
+
+// serving serves a listener that echoes nothing and keeps its connections until the test ends.
+func serving(t *testing.T, l *Listener) {
+	t.Helper()
+	end, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		l.Serve(func(c *Conn) {
+			<-end
+			c.Close()
+		})
+	}()
+	t.Cleanup(func() {
+		l.Close()
+		close(end)
+		<-done
+	})
+}
+
+// Near the limit a client waits in the kernel's queue until idle connections made room or another client left; only those who come after
+// one waited in vain are refused at once.
+//
+//nolint:paralleltest // other tests would take the numbers that it counts on
+func TestClientsWaitForRoom(t *testing.T) {
+	l, p := beside(t)
+	raw, err := l.queue.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.opts.Descriptors.pretended.Store(uint64(lowestFree(raw)+4) * 4 / 3) // there is room for two more
+	serving(t, l)
+	_ = dial(t, l)
+	eventually(t, "the first client is served", func() bool { return l.Open.Load() == 1 })
+	l.starve(true)
+	_ = dial(t, l)
+	eventually(t, "the idle connection is closed", func() bool { return p.Overflow.Load() == 1 })
+	l.starve(false)
+	eventually(t, "the second client is served", func() bool { return l.Open.Load() == 2 })
+	if n := l.Starved.Load(); n != 0 {
+		t.Errorf("%d clients refused", n)
+	}
+}
+
+// An accept that fails as the kernel lets it fail, on a host without descriptors say, ends nothing: clients are served once it works, and
+// idle connections make room.
+func TestAcceptErrors(t *testing.T) {
+	t.Parallel()
+	l, p := beside(t)
+	failures := []error{syscall.ENFILE, syscall.EMFILE, syscall.ENOBUFS, syscall.ENOMEM}
+	accept := l.acceptTCP
+	l.acceptTCP = func() (*net.TCPConn, error) {
+		if len(failures) > 0 {
+			err := failures[0]
+			failures = failures[1:]
+			return nil, os.NewSyscallError("accept4", err)
+		}
+		return accept()
+	}
+	serving(t, l)
+	_ = dial(t, l)
+	eventually(t, "the client is served", func() bool { return l.Open.Load() == 1 })
+	if l.Errors.Load() != 4 || !errors.Is(l.LastError(), syscall.ENOMEM) {
+		t.Errorf("%d errors, the last one %v", l.Errors.Load(), l.LastError())
+	}
+	if p.Idle() != 0 {
+		t.Error("an idle connection made no room")
 	}
 }

@@ -25,14 +25,14 @@ type DialOptions struct {
 	Timeout time.Duration
 	// KeepAlive is the interval of TCP keep-alive probes; 15 s by default.
 	KeepAlive time.Duration
+	// Descriptors are shared with other dialers and with listeners; nil: with none.
+	Descriptors *Descriptors
 }
 
 // Dialer connects to endpoints and counts how that went.
 type Dialer struct {
 	opts   DialOptions
 	dialer net.Dialer
-	// limit is what a test pretends that the limit of descriptors is, or 0.
-	limit atomic.Uint64
 
 	// Connects, Denied, Refused, TimedOut and Failed count the outcomes of Dial; Open is the number of open connections.
 	Connects, Denied, Refused, TimedOut, Failed atomic.Uint64
@@ -47,6 +47,9 @@ func NewDialer(o DialOptions) *Dialer {
 	if o.KeepAlive <= 0 {
 		o.KeepAlive = 15 * time.Second
 	}
+	if o.Descriptors == nil {
+		o.Descriptors = NewDescriptors()
+	}
 	d := &Dialer{opts: o}
 	d.dialer.KeepAliveConfig = net.KeepAliveConfig{Enable: true, Idle: o.KeepAlive, Interval: o.KeepAlive}
 	d.dialer.Control = d.control
@@ -54,7 +57,7 @@ func NewDialer(o DialOptions) *Dialer {
 }
 
 // Dial connects to addr. The limit is the smaller of the dialer's own and limit, if that is positive. Errors satisfy ErrDenied,
-// ErrRefused or ErrTimeout where they are that.
+// ErrRefused, ErrTimeout or ErrDescriptors where they are that.
 func (d *Dialer) Dial(ctx context.Context, shard uint32, addr netip.AddrPort, limit time.Duration) (*Conn, error) {
 	if d.opts.Allow != nil {
 		if err := d.opts.Allow(addr); err != nil {
@@ -81,23 +84,36 @@ func (d *Dialer) Dial(ctx context.Context, shard uint32, addr netip.AddrPort, li
 	}
 	d.Connects.Add(1)
 	d.Open.Add(1)
+	d.opts.Descriptors.open.Add(1)
 	c.onClose = d.connClosed
 	return c, nil
 }
 
 // control looks at a socket before it connects.
 func (d *Dialer) control(_, _ string, raw syscall.RawConn) error {
-	if !allowed(raw, &d.limit, isForEndpoints) {
+	if !d.opts.Descriptors.allows(raw) {
 		return ErrDescriptors
 	}
 	return nil
 }
 
-func (d *Dialer) connClosed() { d.Open.Add(-1) }
+func (d *Dialer) connClosed() {
+	d.Open.Add(-1)
+	d.opts.Descriptors.closed()
+}
 
 func (d *Dialer) failed(addr netip.AddrPort, err error) error {
+	if isShortage(err) {
+		err = ErrDescriptors
+	}
+	if !errors.Is(err, ErrDescriptors) {
+		d.opts.Descriptors.freed()
+	}
 	var ne net.Error
 	switch {
+	case errors.Is(err, ErrDescriptors):
+		d.Failed.Add(1)
+		return fmt.Errorf("connect to %s: %w", addr, ErrDescriptors)
 	case errors.Is(err, syscall.ECONNREFUSED):
 		d.Refused.Add(1)
 		return fmt.Errorf("connect to %s: %w", addr, ErrRefused)

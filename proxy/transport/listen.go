@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -26,20 +27,26 @@ type ListenOptions struct {
 	Acceptors int
 	// KeepAlive is the interval of TCP keep-alive probes; 15 s by default.
 	KeepAlive time.Duration
+	// Descriptors are shared with other listeners and with dialers; nil: with none.
+	Descriptors *Descriptors
 }
 
 // Listener accepts TCP connections.
 type Listener struct {
-	tcp  *net.TCPListener
-	addr netip.AddrPort
-	opts ListenOptions
-	next atomic.Uint32
-	stop chan struct{}
-	once sync.Once
+	tcp *net.TCPListener
+	// acceptTCP gives the next connection, or why there is none: AcceptTCP, other than in tests.
+	acceptTCP func() (*net.TCPConn, error)
+	addr      netip.AddrPort
+	opts      ListenOptions
+	next      atomic.Uint32
+	// queue is the same socket: who reads it waits for a client without accepting it.
+	queue *os.File
+	stop  chan struct{}
+	once  sync.Once
 	// maxConns may change while the listener is open.
 	maxConns atomic.Int64
-	// limit is what a test pretends that the limit of descriptors is, or 0.
-	limit atomic.Uint64
+	// lastError is that of the last accept that failed, or nil.
+	lastError atomic.Pointer[error]
 
 	// Open is the number of open connections; Accepted, Refused (over MaxConns), Starved (refused too, for the descriptors that are left
 	// are not for clients) and Errors (of accept) count.
@@ -54,6 +61,9 @@ func Listen(ctx context.Context, addr netip.AddrPort, o ListenOptions) (*Listene
 	}
 	if o.KeepAlive <= 0 {
 		o.KeepAlive = 15 * time.Second
+	}
+	if o.Descriptors == nil {
+		o.Descriptors = NewDescriptors()
 	}
 	lc := net.ListenConfig{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: o.KeepAlive, Interval: o.KeepAlive}}
 	nl, err := lc.Listen(ctx, "tcp", addr.String())
@@ -70,7 +80,12 @@ func Listen(ctx context.Context, addr netip.AddrPort, o ListenOptions) (*Listene
 		return nil, fmt.Errorf("listen on %s: %w", addr, err)
 	}
 	tl := nl.(*net.TCPListener)
-	l := &Listener{tcp: tl, opts: o, stop: make(chan struct{})}
+	queue, err := tl.File()
+	if err != nil {
+		_ = tl.Close() // it is not used
+		return nil, fmt.Errorf("listen on %s: %w", addr, err)
+	}
+	l := &Listener{tcp: tl, queue: queue, acceptTCP: tl.AcceptTCP, opts: o, stop: make(chan struct{})}
 	l.addr = tl.Addr().(*net.TCPAddr).AddrPort()
 	l.SetMaxConns(o.MaxConns)
 	return l, nil
@@ -92,6 +107,7 @@ func (l *Listener) Close() {
 	l.once.Do(func() {
 		close(l.stop)
 		_ = l.tcp.Close() // the only error is that it was closed
+		_ = l.queue.Close()
 	})
 }
 
@@ -107,8 +123,12 @@ func (l *Listener) Serve(handle func(*Conn)) {
 
 func (l *Listener) accept(wg *sync.WaitGroup, handle func(*Conn)) {
 	var pause time.Duration
+	var door door
 	for {
-		nc, err := l.tcp.AcceptTCP()
+		if door.isNear {
+			l.wait(&door)
+		}
+		nc, err := l.acceptTCP()
 		if err != nil {
 			select {
 			case <-l.stop:
@@ -118,8 +138,11 @@ func (l *Listener) accept(wg *sync.WaitGroup, handle func(*Conn)) {
 			if errors.Is(err, net.ErrClosed) {
 				return
 			}
-			l.Errors.Add(1)
-			// Out of descriptors or memory, or a client that left the backlog: neither is a reason to stop serving.
+			l.failed(err)
+			// Out of descriptors or memory: no reason to stop serving.
+			if isShortage(err) {
+				l.opts.Descriptors.makeRoom()
+			}
 			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
 			if !l.rest(pause) {
 				return
@@ -127,9 +150,9 @@ func (l *Listener) accept(wg *sync.WaitGroup, handle func(*Conn)) {
 			continue
 		}
 		pause = 0
-		c, err := l.admit(nc)
+		c, err := l.admit(nc, &door)
 		if err != nil {
-			l.Errors.Add(1)
+			l.failed(err)
 		}
 		if c == nil {
 			continue
@@ -141,15 +164,16 @@ func (l *Listener) accept(wg *sync.WaitGroup, handle func(*Conn)) {
 }
 
 // admit makes a connection of what was accepted, or refuses it and returns none.
-func (l *Listener) admit(nc *net.TCPConn) (*Conn, error) {
+func (l *Listener) admit(nc *net.TCPConn, door *door) (*Conn, error) {
 	c, err := newConn(nc, l.next.Add(1))
 	if err != nil {
 		_ = nc.Close()
 		return nil, err
 	}
 	refused := &l.Starved
-	if allowed(c.raw, &l.limit, isForClients) {
+	if l.opens(door, c.raw) {
 		if l.Open.Add(1) <= l.maxConns.Load() {
+			l.opts.Descriptors.open.Add(1)
 			return c, nil
 		}
 		l.Open.Add(-1)
@@ -157,7 +181,21 @@ func (l *Listener) admit(nc *net.TCPConn) (*Conn, error) {
 	}
 	refused.Add(1)
 	c.Reset() // RST in place of FIN; either way the connection goes
+	l.opts.Descriptors.freed()
 	return nil, nil
+}
+
+func (l *Listener) failed(err error) {
+	l.lastError.Store(&err)
+	l.Errors.Add(1)
+}
+
+// LastError returns why an accept failed last, or nil.
+func (l *Listener) LastError() error {
+	if err := l.lastError.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 // rest waits, and reports false if the listener was closed meanwhile.
@@ -172,4 +210,7 @@ func (l *Listener) rest(d time.Duration) bool {
 	}
 }
 
-func (l *Listener) connClosed() { l.Open.Add(-1) }
+func (l *Listener) connClosed() {
+	l.Open.Add(-1)
+	l.opts.Descriptors.closed()
+}

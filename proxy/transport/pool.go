@@ -3,10 +3,10 @@ package transport
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 )
 
@@ -55,6 +55,7 @@ func NewPools(d *Dialer, o PoolOptions) *Pools {
 		o.MaxIdle = 4096
 	}
 	p := &Pools{dialer: d, opts: o, all: map[*Pool]struct{}{}, stop: make(chan struct{}), done: make(chan struct{})}
+	d.opts.Descriptors.join(p)
 	go p.sweepLoop()
 	return p
 }
@@ -132,6 +133,7 @@ func (p *Pools) Close() {
 	for _, pool := range pools {
 		pool.Close()
 	}
+	p.dialer.opts.Descriptors.leave(p)
 	<-p.done
 }
 
@@ -204,13 +206,54 @@ func (p *Pool) Get(shard uint32) *Conn {
 	return nil
 }
 
-// Dial opens a new connection to the endpoint. Where descriptors are short an idle one of another endpoint makes room.
+// Dial opens a new connection to the endpoint. Where descriptors are short an idle one of another endpoint makes room; where there is none,
+// it waits for as long as a connect may take, in line with others, and then fails with ErrDescriptors. What it is given in line is a
+// connection out of use, as from Get.
 func (p *Pool) Dial(ctx context.Context, shard uint32, limit time.Duration) (*Conn, error) {
-	c, err := p.owner.dialer.Dial(ctx, shard, p.addr, limit)
-	if (errors.Is(err, ErrDescriptors) || errors.Is(err, syscall.EMFILE)) && p.owner.makeRoom() {
-		c, err = p.owner.dialer.Dial(ctx, shard, p.addr, limit)
+	if p.owner.dialer.opts.Descriptors.waiting.Load() == 0 {
+		c, err := p.dial(ctx, shard, limit)
+		if !errors.Is(err, ErrDescriptors) {
+			return c, err
+		}
+	}
+	return p.dialInLine(ctx, shard, limit)
+}
+
+func (p *Pool) dial(ctx context.Context, shard uint32, limit time.Duration) (*Conn, error) {
+	d := p.owner.dialer
+	c, err := d.Dial(ctx, shard, p.addr, limit)
+	if errors.Is(err, ErrDescriptors) && d.opts.Descriptors.makeRoom() {
+		c, err = d.Dial(ctx, shard, p.addr, limit)
 	}
 	return c, err
+}
+
+// dialInLine is Dial where descriptors are short.
+func (p *Pool) dialInLine(ctx context.Context, shard uint32, limit time.Duration) (*Conn, error) {
+	d := p.owner.dialer
+	t := d.opts.Timeout
+	if limit > 0 {
+		t = min(t, limit)
+	}
+	w := &waiter{pool: p, since: Now(), turn: make(chan *Conn, 1)}
+	for {
+		if c := d.opts.Descriptors.await(ctx, w, w.since+int64(t)); c != nil {
+			c.reused, c.shard = true, shard
+			p.owner.shards[shard%poolShards].reused.Add(1)
+			return c, nil
+		}
+		waited := time.Duration(Now() - w.since)
+		if waited >= t || ctx.Err() != nil {
+			return nil, fmt.Errorf("connect to %s: %w (waited %v for one)", p.addr, ErrDescriptors, t.Round(time.Millisecond))
+		}
+		left := limit
+		if limit > 0 {
+			left = limit - waited
+		}
+		if c, err := p.dial(ctx, shard, left); !errors.Is(err, ErrDescriptors) {
+			return c, err
+		}
+	}
 }
 
 // Discard closes a connection from Get that turned out not to be idle, and counts it.
@@ -225,6 +268,12 @@ func (p *Pool) Put(shard uint32, c *Conn) {
 	if age := p.owner.opts.MaxAge; age > 0 && now-c.born > int64(age) {
 		p.owner.Expired.Add(1)
 		c.Close()
+		return
+	}
+	if descriptors := p.owner.dialer.opts.Descriptors; descriptors.waiting.Load() > 0 {
+		if !descriptors.handOver(p, c) {
+			c.Close() // which lets the first in line try
+		}
 		return
 	}
 	idle := &p.owner.shards[shard%poolShards].idle

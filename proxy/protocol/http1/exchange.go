@@ -42,6 +42,9 @@ func (x *exchange) forward() bool {
 	if x.o.Hop == HopTaken && (fail == errUpReset || fail == errUpClosed) {
 		class = classify.Ignored // it was the hop that died
 	}
+	if fail.Reason == ReasonDescriptors {
+		class = classify.Ignored // nobody asked the endpoint
+	}
 	x.nodeDone(transport.Now(), class)
 	consumed := x.whole || x.bodyOK
 	if !consumed && !x.held && !x.bodyStarted {
@@ -205,12 +208,30 @@ func (x *exchange) sendDirect(pool *transport.Pool) (fail *Failure, unsent bool)
 		x.dropUpstream()
 		x.o.Resends++
 	}
-	c, fail := x.dial(pool)
-	if fail != nil {
-		return fail, !fail.expired()
+	fail, unsent = x.fresh(pool)
+	return fail, unsent && !fail.isFinal()
+}
+
+// fresh sends on a new connection, or on one that another request no longer needs where descriptors are short. unsent means that there is
+// none.
+func (x *exchange) fresh(pool *transport.Pool) (fail *Failure, unsent bool) {
+	for {
+		c, fail := x.dial(pool)
+		if fail != nil {
+			return fail, true
+		}
+		x.setUpstream(c, pool)
+		fail = x.roundTrip()
+		switch {
+		case fail == errUpSpoke:
+			pool.Discard(c)
+		case c.Reused() && (fail == errUpReset || fail == errUpClosed) && x.o.Resends == 0 && x.mayRepeat():
+			x.o.Resends++
+		default:
+			return fail, false
+		}
+		x.dropUpstream()
 	}
-	x.setUpstream(c, pool)
-	return x.roundTrip(), false
 }
 
 // reuse sends on an idle connection of the pool. reused is false where there is none; then nothing was sent.
@@ -245,6 +266,9 @@ func (x *exchange) dial(pool *transport.Pool) (*transport.Conn, *Failure) {
 		if fail := x.expired(transport.Now()); fail != nil {
 			return nil, fail
 		}
+	}
+	if errors.Is(err, transport.ErrDescriptors) {
+		return nil, &Failure{503, ReasonDescriptors, err.Error()}
 	}
 	reason := ReasonConnectError
 	switch {

@@ -99,17 +99,16 @@ func (x *exchange) sendVia(via *transport.Via) (fail *Failure, ended bool) {
 	defer func() { x.via = nil }()
 	fail, reused := x.reuse(via.Pool)
 	if !reused {
-		var c *transport.Conn
-		if c, fail = x.dial(via.Pool); fail != nil {
-			if fail.expired() {
-				return fail, true
-			}
+		var unsent bool
+		fail, unsent = x.fresh(via.Pool)
+		if unsent && fail.isFinal() {
+			return fail, true
+		}
+		if unsent {
 			via.Failed(transport.Now())
 			x.o.HopFailures++
 			return nil, false
 		}
-		x.setUpstream(c, via.Pool)
-		fail = x.roundTrip()
 	}
 	if fail == nil {
 		via.Works()
@@ -182,7 +181,7 @@ func (x *exchange) pickNext() bool {
 	return err == nil
 }
 
-// expired reports whether a time limit of the request ended it: no other endpoint would help.
-func (f *Failure) expired() bool {
-	return f.Reason == ReasonTotalTimeout || f.Reason == ReasonAttemptTimeout
+// isFinal reports whether no other endpoint would help a request that could not be sent: its time is up, or descriptors are short.
+func (f *Failure) isFinal() bool {
+	return f.Reason == ReasonTotalTimeout || f.Reason == ReasonAttemptTimeout || f.Reason == ReasonDescriptors
 }

@@ -28,6 +28,7 @@ const (
 	ReasonConnectTimeout      = "connect-timeout"
 	ReasonConnectDenied       = "connect-denied"
 	ReasonConnectError        = "connect-error"
+	ReasonDescriptors         = "too-few-descriptors"
 	ReasonUpstreamReset       = "upstream-reset"
 	ReasonUpstreamClosed      = "upstream-closed"
 	ReasonUpstreamTimeout     = "upstream-idle-timeout"

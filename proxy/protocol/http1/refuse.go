@@ -77,7 +77,7 @@ func appendReason(b []byte, fail *Failure, message string) []byte {
 		}
 	}
 	switch fail.Reason {
-	case ReasonConnectRefused, ReasonConnectTimeout, ReasonConnectError, ReasonNoEndpoints, ReasonHopUnbound:
+	case ReasonConnectRefused, ReasonConnectTimeout, ReasonConnectError, ReasonDescriptors, ReasonNoEndpoints, ReasonHopUnbound:
 		b = append(b, "\r\nl5d-retryable: true"...) // no byte of the request was sent
 	}
 	return append(b, "\r\nContent-Type: text/plain; charset=utf-8"...)

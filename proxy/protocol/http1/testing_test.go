@@ -122,13 +122,14 @@ type rig struct {
 type rigOptions struct {
 	limits Limits
 	pool   transport.PoolOptions
+	dial   transport.DialOptions
 	router Router
 	obs    Observer
 }
 
 func newRig(tb testing.TB, o rigOptions, upstreams ...netip.AddrPort) *rig {
 	tb.Helper()
-	d := transport.NewDialer(transport.DialOptions{})
+	d := transport.NewDialer(o.dial)
 	r := &rig{tb: tb, dialer: d, pools: transport.NewPools(d, o.pool), target: &target{changed: make(chan struct{})},
 		served: make(chan struct{})}
 	for _, a := range upstreams {
