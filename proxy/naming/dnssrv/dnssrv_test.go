@@ -11,6 +11,7 @@ import (
 	"github.com/fairlead/fairlead/proxy/dtab"
 	"github.com/fairlead/fairlead/proxy/naming"
 	"github.com/fairlead/fairlead/proxy/naming/dns"
+	"github.com/fairlead/fairlead/test/testkit/freeport"
 	"github.com/fairlead/fairlead/test/testkit/zone"
 )
 
@@ -119,6 +120,30 @@ func TestChangesAndFailures(t *testing.T) {
 	}
 	if got := endpoints(first(tree.Bound.Addrs.Load())); got != "10.0.0.1:80*1 10.0.0.1:81*1" {
 		t.Errorf("after failures: %s", got)
+	}
+}
+
+// Until a name is known every failure to ask for it is Neg, as in Linkerd, be it that the server says so or that there is none: an alternate
+// takes over at once, and no request waits for a name server that is ill.
+func TestFirstAnswerIsAFailure(t *testing.T) {
+	t.Parallel()
+	ill := zone.New(t)
+	ill.Break(true)
+	for name, server := range map[string]string{"server failure": ill.Addr, "no server": fmt.Sprintf("127.0.0.1:%d", freeport.Get(t))} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n := New(dtab.Path{"#", "srv"}, dns.Options{Servers: []string{server}})
+			t.Cleanup(n.Close)
+			live := n.Lookup(dtab.Path{"_web.test"})
+			t.Cleanup(live.Close)
+			await(t, live, "neg", shown)
+			if _, s, err := live.Load(); s != naming.Ok || err != nil {
+				t.Errorf("state %v, error %v: who binds would wait", s, err)
+			}
+			if s := n.Resolver().Stats(); s.Failures != 1 {
+				t.Errorf("Neg after %d failures", s.Failures)
+			}
+		})
 	}
 }
 
