@@ -69,6 +69,7 @@ type App struct {
 	routers   map[string]*router
 	listeners map[netip.AddrPort]*listener
 	draining  sync.WaitGroup
+	watching  sync.WaitGroup // those who end when quit closes
 	quit      chan struct{}
 }
 
@@ -89,6 +90,7 @@ func New(o Options) *App {
 	a.namers = newNamers(o, a.resolver, a.transformers)
 	a.hops = newHops(a.discovered)
 	a.health = newHealth(a)
+	a.watching.Go(a.watchShortage)
 	return a
 }
 
@@ -235,6 +237,7 @@ func (a *App) Shutdown(ctx context.Context) error {
 	}
 	close(a.quit)
 	a.draining.Wait()
+	a.watching.Wait()
 	a.health.close()
 	a.mu.Lock()
 	routers := a.routers

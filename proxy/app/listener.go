@@ -28,6 +28,8 @@ type listener struct {
 	scope   telemetry.Scope
 	metrics atomic.Pointer[serverMetrics]
 	pending atomic.Int64
+	// shortage belongs to the goroutine that watches for it.
+	shortage shortage
 }
 
 func (a *App) listen(ctx context.Context, addr netip.AddrPort, s config.Server) (*listener, error) {

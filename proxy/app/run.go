@@ -76,6 +76,7 @@ type proxy struct {
 
 // Run serves until ctx ends and then drains. It returns an error when it cannot start.
 func Run(ctx context.Context, o RunOptions) error {
+	warnOfDescriptors(o.Log)
 	p := &proxy{options: o, metrics: telemetry.New()}
 	background, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
