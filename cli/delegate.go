@@ -20,8 +20,8 @@ func newDelegate(o *options) *cobra.Command {
 	c := &cobra.Command{
 		Use: "delegate PATH", Short: "Show where a name leads, every branch tried",
 		Long: "Shows the whole tree that the rules make of a name. What requests take is marked with *, each step names the rule it came\n" +
-			"from. Without -f and --dtab a proxy of the cluster is asked, with what its namers know; with them nothing is asked: names of a\n" +
-			"cluster then exist, all of them or those of --bound.",
+			"from. Without -f and --dtab a proxy of the cluster is asked, with what its namers know; with them none is: names of a cluster\n" +
+			"then exist, all of them or those of --bound, files of io.l5d.fs are read and hosts are looked up from here.",
 		Example: "  fairlead dtab delegate /svc/web\n  fairlead dtab delegate /svc/web -f mesh.yaml -f dtabs.yaml\n" +
 			"  fairlead dtab delegate /svc/web --dtab '/svc => /#/a | /#/b' --bound /#/b",
 		Args: func(_ *cobra.Command, args []string) error {

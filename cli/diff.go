@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/proxy/app"
 	"github.com/fairlead/fairlead/proxy/config"
 	"github.com/fairlead/fairlead/proxy/dtab"
@@ -25,6 +26,8 @@ type routerDiff struct {
 	Compared int              `json:"compared"`
 	Proxies  int              `json:"proxies"`
 	Changed  []app.Difference `json:"changed"`
+	// NewNamers are prefixes of namers that the new documents have and the old do not: nobody knows yet where they lead.
+	NewNamers []string `json:"newNamers,omitempty"`
 }
 
 // diffOptions are the flags of diff alone.
@@ -94,6 +97,7 @@ func (d *diffOptions) run(ctx context.Context) ([]routerDiff, error) {
 	if err != nil {
 		return nil, err
 	}
+	added := newNamers(base, next)
 	var out []routerDiff
 	for i := range next.Routers {
 		r := &next.Routers[i]
@@ -104,12 +108,30 @@ func (d *diffOptions) run(ctx context.Context) ([]routerDiff, error) {
 		if err != nil {
 			return nil, err
 		}
+		diff.NewNamers = added
 		out = append(out, *diff)
 	}
 	if len(out) == 0 {
 		_, err = routerOf(next, d.router)
 	}
 	return out, err
+}
+
+// newNamers returns the prefixes of namers that the old documents do not have.
+func newNamers(old *documents, next *config.Config) (out []string) {
+	if old.mesh == nil {
+		return nil
+	}
+	before, problem := config.AcceptMesh(old.mesh, old.env)
+	if problem != nil {
+		return nil // what is live is another generation: there is nothing to hold the new against
+	}
+	for _, n := range next.Mesh.Spec.Namers {
+		if !slices.ContainsFunc(before.Spec.Namers, func(o v1alpha1.Namer) bool { return o.Prefix == n.Prefix }) {
+			out = append(out, "/#"+n.Prefix)
+		}
+	}
+	return out
 }
 
 // old returns the old documents and who knows where their names lead.
@@ -239,6 +261,9 @@ func (d *diffOptions) print(diffs []routerDiff) error {
 		p.line("router %s: %d of %d names in use%s would go elsewhere", r.Router, len(r.Changed), r.Names, over)
 		if r.Compared < r.Names {
 			p.line("  there was no time for %d of them", r.Names-r.Compared)
+		}
+		for _, prefix := range r.NewNamers {
+			p.line("  %s is a namer that is not in use yet: what leads there counts as not there", prefix)
 		}
 		for _, c := range r.Changed {
 			soFar := ""

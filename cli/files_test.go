@@ -2,6 +2,7 @@ package cli
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -148,6 +149,11 @@ func TestDiffFromFiles(t *testing.T) {
 	whole := strings.ReplaceAll(read(t, sampleMesh)+"---\n"+read(t, sampleDtab), "  namespace: fairlead\n", "")
 	run(t, "", "dtab", "diff", "--base", file(t, whole), "--names", names, "-f", file(t, strings.Replace(whole, "9 * ", "1 * ", 1))).
 		expect(t, 0, "router outgoing: 1 of 2 names in use would go elsewhere")
+	// A namer that nobody has yet is no reason to believe that what leads to it is gone, without a word.
+	const mesh = "apiVersion: fairlead.dev/v1alpha1\nkind: Mesh\nmetadata: {name: m}\nspec: {namers: [{kind: io.l5d.k8s}%s]}\n"
+	added := file(t, fmt.Sprintf(mesh, ", {kind: io.l5d.fs, rootDir: /disco, prefix: /new}"))
+	run(t, "", "dtab", "diff", "--base", file(t, fmt.Sprintf(mesh, "")), "--names", names, "-f", added).
+		expect(t, 0, "\n  /#/new is a namer that is not in use yet: what leads there counts as not there\n")
 	run(t, "", "dtab", "diff").expect(t, 1, "expected --filename")
 	run(t, "", "dtab", "diff", "-f", half, "--base", sampleMesh).expect(t, 1, "expected --names with --base")
 	run(t, "", "dtab", "diff", "-f", half, "--base", sampleMesh, "--names", file(t, "/svc/web many")).expect(t, 1, "fairlead: --names: ", "file.yaml:1: expected a name and the number")
