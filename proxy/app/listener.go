@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/go-logr/logr"
+
 	"github.com/fairlead/fairlead/proxy/config"
 	"github.com/fairlead/fairlead/proxy/protocol/http1"
 	"github.com/fairlead/fairlead/proxy/resilience/classify"
@@ -63,7 +65,7 @@ func (l *listener) start(r *router, rc *config.Router, s config.Server) {
 	l.measure(r)
 	l.server = http1.NewServer(http1.Options{
 		Router: r, Observer: l, Buffers: l.app.buffers,
-		Log:    l.app.options.Log.WithName("http").WithValues("router", r.name, "server", l.addr.String()),
+		Log:    l.log(r),
 		Limits: limits(rc),
 	})
 	l.server.SetClearContext(s.ClearContext)
@@ -80,7 +82,13 @@ func (l *listener) move(r *router, rc *config.Router, s config.Server) {
 	l.server.SetMaxRequests(s.MaxConcurrentRequests)
 	l.server.SetMarks(marks(r.name, &s.Marks))
 	l.server.SetRouter(r)
+	l.server.SetLog(l.log(r))
 	l.measure(r)
+}
+
+// log is for requests that the listener serves by a router.
+func (l *listener) log(r *router) logr.Logger {
+	return l.app.options.Log.WithName("http").WithValues("router", r.name, "server", l.addr.String())
 }
 
 func limits(rc *config.Router) http1.Limits {

@@ -235,6 +235,9 @@ func (x *exchange) readHead() (fail *Failure, silent bool) {
 	deadline := int64(0)
 	for {
 		done, fail := x.req.parse(x.in.bytes(), x.requestLimits())
+		if fail == errTooManyHeaders && 2*x.req.vias > x.limits.Headers {
+			return errCallDepth, false // each proxy adds a line: a loop comes to this before it comes to a great CallDepth
+		}
 		if fail != nil {
 			return fail, false
 		}

@@ -130,10 +130,11 @@ func (g *logGate) pass(now int64) (suppressed int64, ok bool) {
 	return g.suppressed.Swap(0), true
 }
 
-// logFailure writes one line about a failure that an operator can act on. Those of clients alone are for debugging.
+// logFailure writes one line about a failure that an operator can act on. Those of clients alone are for debugging,
+// but for too many proxies: that is a loop of rules.
 func (x *exchange) logFailure(fail *Failure) {
-	log := x.s.log
-	if failureClass(fail) == classify.Ignored {
+	log := *x.s.log.Load()
+	if failureClass(fail) == classify.Ignored && fail != errCallDepth {
 		log = log.V(1)
 	}
 	if !log.Enabled() {

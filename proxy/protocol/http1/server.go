@@ -15,7 +15,7 @@ type Server struct {
 	limits   atomic.Pointer[Limits]
 	observer Observer
 	buffers  *transport.Buffers
-	log      logr.Logger
+	log      atomic.Pointer[logr.Logger]
 	logGate  logGate
 	via      [2][]byte // the Via line for messages received as HTTP/1.0 and HTTP/1.1
 	router   atomic.Pointer[Router]
@@ -49,8 +49,9 @@ func NewServer(o Options) *Server {
 	if o.Log.GetSink() == nil {
 		o.Log = logr.Discard()
 	}
-	s := &Server{observer: o.Observer, buffers: o.Buffers, log: o.Log,
+	s := &Server{observer: o.Observer, buffers: o.Buffers,
 		ls: map[*transport.Listener]struct{}{}, conns: map[*conn]struct{}{}}
+	s.log.Store(&o.Log)
 	s.limits.Store(&o.Limits)
 	s.marks.Store(&Marks{})
 	for minor := range s.via {
@@ -65,6 +66,9 @@ func NewServer(o Options) *Server {
 
 // SetRouter replaces the router for all requests that begin afterwards.
 func (s *Server) SetRouter(r Router) { s.router.Store(&r) }
+
+// SetLog replaces the log.
+func (s *Server) SetLog(l logr.Logger) { s.log.Store(&l) }
 
 // SetLimits replaces the limits for all requests that begin afterwards.
 func (s *Server) SetLimits(l Limits) {
