@@ -321,6 +321,9 @@ func (x *exchange) finish(keep bool) bool {
 	return keep && !x.c.dead.Load()
 }
 
+// maySendMore reports whether the client may send what is not of this request: the next one, or bytes for a tunnel that did not come to be.
+func (x *exchange) maySendMore() bool { return !x.req.close || x.req.connect }
+
 // lingerRead reads and drops for a bounded time, so that the kernel does not answer unread input with RST, which would destroy the
 // response on its way.
 func (x *exchange) lingerRead() {

@@ -24,7 +24,7 @@ func (x *exchange) refuse(fail *Failure, closing bool) bool {
 		return false
 	}
 	closing = closing || x.s.draining.Load()
-	x.linger = !x.req.close || !x.whole
+	x.linger = x.maySendMore() || !x.whole
 	x.o.Status = fail.Status
 	message := fail.Message[:min(len(fail.Message), maxErrBody)]
 	x.takeOut(transport.SmallBuffer)

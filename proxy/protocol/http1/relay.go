@@ -53,7 +53,7 @@ func (x *exchange) relay() bool {
 			x.keepUpstream() // all was sent; its goroutine had not said so when the response ended
 		}
 	}
-	x.linger = unsent || !x.req.close
+	x.linger = unsent || x.maySendMore()
 	x.o.RequestBytes += x.bodyBytes
 	x.dropUpstream() // nothing, if it was kept
 	if fail != nil {
