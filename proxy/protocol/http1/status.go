@@ -18,8 +18,11 @@ func (x *exchange) answer(status int) bool {
 	x.linger = closing
 	x.takeOut(transport.SmallBuffer)
 	b := appendStatusLine(x.b, status)
-	if status != 204 && status != 304 {
-		b = append(b, "\r\nContent-Length: 0"...) // RFC 9110, section 8.6: not in a 204, and in a 304 it would be that of the 200
+	switch {
+	case status == 204, status == 304: // RFC 9110, section 8.6: not in a 204, and in a 304 it would be that of the 200
+	case x.req.connect && status < 300: // nor here, says the same section
+	default:
+		b = append(b, "\r\nContent-Length: 0"...)
 	}
 	switch {
 	case closing:

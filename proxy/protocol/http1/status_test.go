@@ -57,6 +57,19 @@ func TestStatusAnswersAndBodies(t *testing.T) {
 	c.expectEOF()
 }
 
+// A 2xx to CONNECT has no framing (RFC 9110, section 9.3.6); the tunnel that its client sees ends at once. Any other status has its own.
+func TestStatusAnswersConnect(t *testing.T) {
+	t.Parallel()
+	for status, head := range map[int]string{200: "200 OK\r\n", 204: "204 No Content\r\n", 403: "403 Forbidden\r\nContent-Length: 0\r\n"} {
+		r := newRig(t, rigOptions{})
+		r.target.status = status
+		c := r.dial()
+		c.send("CONNECT web:443 HTTP/1.1\r\n" + hd + "\r\n" + get)
+		c.expect("HTTP/1.1 " + head + "Connection: close\r\n\r\n")
+		c.expectEOF()
+	}
+}
+
 // A client would wait for more after a status below 200, so it is told what is wrong with the rules.
 func TestStatusBelow200(t *testing.T) {
 	t.Parallel()
