@@ -121,6 +121,7 @@ func (r *Request) appendXForwarded(dst []byte, keep bool) []byte {
 		case !keep:
 		case equalFold(name, forwardedFor) && len(r.val(i)) > 0:
 			dst = append(append(dst, r.val(i)...), ", "...)
+		case r.fields[i].drop: // the client's Connection names it
 		case equalFold(name, forwardedHost):
 			hasHost = true
 		case equalFold(name, forwardedProto):

@@ -47,6 +47,11 @@ func TestMarks(t *testing.T) {
 			Marks{XForwarded: XForwardedAppend}, "web", "Connection: X-Forwarded-For\r\nX-Forwarded-For: 1.1.1.1\r\n",
 			"X-Forwarded-For: 1.1.1.1, 127.0.0.1\r\nX-Forwarded-Host: web\r\nX-Forwarded-Proto: http\r\n",
 		},
+		"a client cannot take it away with its own": {
+			Marks{XForwarded: XForwardedAppend}, "web",
+			"Connection: X-Forwarded-Host, x-forwarded-proto\r\nX-Forwarded-Host: h\r\nX-Forwarded-Proto: https\r\n",
+			"X-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Host: web\r\nX-Forwarded-Proto: http\r\n",
+		},
 		"replace": {
 			Marks{XForwarded: XForwardedReplace}, "web", sent,
 			"Forwarded: for=a\r\nX-Start: 1\r\nX-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Host: web\r\nX-Forwarded-Proto: http\r\n",
