@@ -193,10 +193,11 @@ func (d *body) trailer(p []byte) (line []byte, n int, ev event, fail *Failure) {
 // noTrailers are the headers that nameKind does not tell apart and that mean something only before the body.
 var noTrailers = [...]string{
 	"authorization", "cookie", "set-cookie", "cache-control", "max-forwards", "content-encoding", "content-type", "content-range",
+	"forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto",
 }
 
 // trailerAllowed refuses what a recipient that merges trailers into headers could take for framing, routing, credentials, controls, the
-// form of the content or the connection's own (RFC 9110 section 6.5.1).
+// form of the content, where the request comes from or the connection's own (RFC 9110 section 6.5.1).
 func trailerAllowed(line []byte) bool {
 	name := line[:bytes.IndexByte(line, ':')]
 	if nameKind(name) != kOther || isContext(name) {
