@@ -128,7 +128,7 @@ func (r *Request) appendXForwarded(dst []byte, keep bool) []byte {
 			hasProto = true
 		}
 	}
-	dst = append(r.client.Addr().AppendTo(dst), "\r\n"...)
+	dst = append(r.client.Addr().WithZone("").AppendTo(dst), "\r\n"...)
 	if !hasHost && len(r.host) > 0 {
 		dst = append(append(append(dst, forwardedHost+": "...), r.host...), "\r\n"...)
 	}

@@ -121,3 +121,14 @@ func TestLabels(t *testing.T) {
 		}
 	}
 }
+
+// TestXForwardedForIPv6: the address alone, without the zone, which is the name of an interface of this node.
+func TestXForwardedForIPv6(t *testing.T) {
+	t.Parallel()
+	for at, want := range map[string]string{"[2001:db8::1]:80": "2001:db8::1", "[fe80::1%eth0]:80": "fe80::1"} {
+		r := Request{client: netip.MustParseAddrPort(at)}
+		if got := string(r.appendXForwarded(nil, false)); got != "X-Forwarded-For: "+want+"\r\nX-Forwarded-Proto: http\r\n" {
+			t.Errorf("from %s: %q", at, got)
+		}
+	}
+}
