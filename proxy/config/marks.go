@@ -29,6 +29,7 @@ func marksOf(s *v1alpha1.Server) Marks {
 // notForTimes are headers that mean something else to the proxy or to whoever gets the request.
 var notForTimes = []string{
 	"host", "content-length", "transfer-encoding", "connection", "te", "trailer", "upgrade", "expect", "via", "keep-alive", "proxy-connection",
+	"proxy-authenticate", "proxy-authorization", "content-type", "content-encoding", "content-range", "max-forwards", "cache-control",
 	"authorization", "cookie", "forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-forwarded-client-cert",
 }
 

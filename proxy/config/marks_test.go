@@ -19,6 +19,8 @@ func TestMarks(t *testing.T) {
 		},
 		{"timestampHeader: x-request-start", ""},
 		{"timestampHeader: Content-Length", "spec.routers[0].servers[0].timestampHeader: \"Content-Length\" has a meaning of its own"},
+		{"timestampHeader: Proxy-Authorization", "spec.routers[0].servers[0].timestampHeader: \"Proxy-Authorization\" has a meaning of its own"},
+		{"timestampHeader: content-type", "spec.routers[0].servers[0].timestampHeader: \"content-type\" has a meaning of its own"},
 		{"timestampHeader: L5d-Dtab", "spec.routers[0].servers[0].timestampHeader: \"L5d-Dtab\" has a meaning of its own"},
 		{"timestampHeader: a b", "spec.routers[0].servers[0].timestampHeader: expected the name of a header"},
 		{"xForwardedHeaders: append", "spec.routers[0].servers[0].xForwardedHeaders: expected Append or Replace"},
