@@ -69,13 +69,16 @@ func (r *response) firstLine(line []byte) *Failure {
 
 func (r *response) checkFraming(req *Request) *Failure {
 	switch {
+	case req.connect && r.status/100 == 2: // a tunnel, whatever its headers say: RFC 9112, section 6.3
+		r.tunnel, r.framing = true, framingNone
+		return nil
 	case r.tes > 0 && r.lengths > 0, r.tes > 1, r.tes > 0 && r.minor == 0, r.tes == 1 && !r.head.chunked, r.lengthBad:
 		return errBadResponse
 	}
 	r.length = r.head.length
 	switch {
-	case r.status == 101, req.connect && r.status/100 == 2:
-		r.tunnel, r.framing = true, framingNone // whatever its headers say: RFC 9112 section 6.3
+	case r.status == 101:
+		r.tunnel, r.framing = true, framingNone
 	case r.status < 200, r.status == 204, r.status == 304, req.isHead:
 		r.framing = framingNone
 	case r.tes == 1:
