@@ -12,7 +12,7 @@ import (
 func (x *exchange) tunnel() {
 	x.o.Tunnel = true
 	x.takeOut(x.resp.pos + 4<<10)
-	x.b = x.resp.appendInterim(x.b, x.s.via[1])
+	x.b = x.resp.appendInterim(x.b, x.s.via[x.resp.minor])
 	if _, err := x.c.tc.Write(x.b, x.limits.StallTimeout, nil); err != nil {
 		x.o.Reason = clientFailure(err).Reason
 		x.dropUpstream()
