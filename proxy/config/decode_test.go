@@ -41,6 +41,8 @@ func TestDecodeConfigRefusesForm(t *testing.T) {
 		{"two meshes", meshHead + "---\n" + meshHead, "f:6:7: kind: expected one Mesh, found another"},
 		{"not an object", "- a\n", "f:1:1: expected an object with apiVersion, kind, metadata and spec, found a list"},
 		{"no kind", "apiVersion: fairlead.dev/v1alpha1\n", "f:1:1: kind: required: Mesh or Dtab"},
+		{"a configuration of Linkerd", "admin: {port: 9990}\nrouters:\n- protocol: http\n",
+			"f:1:1: apiVersion: required: fairlead.dev/v1alpha1; a configuration of Linkerd goes below spec of a Mesh: docs/linkerd1.md says what differs"},
 		{"other kind", "apiVersion: fairlead.dev/v1alpha1\nkind: Dtb\n",
 			`f:2:7: kind: expected Mesh or Dtab, found the string "Dtb", did you mean "Dtab"?`},
 		{"other version", "apiVersion: v1\nkind: Mesh\n",

@@ -181,7 +181,11 @@ func (w *walker) kind(root *yaml.Node) string {
 		n := child(root, key.name)
 		switch {
 		case n == nil:
-			w.at(root, key.name, "required: "+orList(key.want))
+			hint := ""
+			if child(root, "routers") != nil {
+				hint = "; a configuration of Linkerd goes below spec of a Mesh: docs/linkerd1.md says what differs"
+			}
+			w.at(root, key.name, "required: "+orList(key.want)+hint)
 			return ""
 		case !slices.Contains(key.want, n.Value):
 			w.at(n, key.name, "expected "+orList(key.want)+", found "+found(n)+spelling.DidYouMean(n.Value, key.want))
