@@ -217,7 +217,7 @@ func overloadMutations() []mutation {
 			pkg:     "./proxy/protocol/http1", run: "^TestMaxRequests$",
 		},
 		{
-			name: "never let a request go that was counted", file: "proxy/protocol/http1/conn.go",
+			name: "never let a request go that was counted", file: "proxy/protocol/http1/admission.go",
 			search:  "		x.s.admission.leave()\n",
 			replace: "",
 			pkg:     "./proxy/protocol/http1", run: "^TestMaxRequests$",

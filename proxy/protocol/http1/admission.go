@@ -27,6 +27,15 @@ func (a *admission) enter() (ok, counted bool) {
 
 func (a *admission) leave() { a.pending.Add(-1) }
 
+// leave says that the request is no longer under way. It may be called again without effect. Whoever has the last bytes of an answer may
+// ask again at once, on another connection too: so it is called before they are written, if they are not part of a large write.
+func (x *exchange) leave() {
+	if x.counted {
+		x.s.admission.leave()
+		x.counted = false
+	}
+}
+
 // nacked reports whether the response at hand says that its server did nothing for the request.
 func (x *exchange) nacked() bool {
 	return x.resp.status == 503 && x.resp.value(HeaderNack) != nil

@@ -2,6 +2,7 @@ package http1
 
 import (
 	"io"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -148,5 +149,42 @@ func TestNack(t *testing.T) {
 				t.Errorf("%d connections are kept, want %d", got, kept)
 			}
 		})
+	}
+}
+
+// TestMaxRequestsOneAfterTheOther: who has the whole answer can ask again, on whatever connection: the request before is no longer under
+// way then, although what follows the answer (here: its target is told of the outcome) is not done.
+func TestMaxRequestsOneAfterTheOther(t *testing.T) {
+	t.Parallel()
+	e := newEndpoint(t, func(_ int, c *client) {
+		for {
+			if _, whole := c.tryHead(); !whole {
+				return
+			}
+			c.reply(ok)
+		}
+	})
+	for name, tc := range map[string]struct {
+		at     netip.AddrPort
+		status int
+		want   string
+	}{
+		"by an endpoint": {at: e.addr, want: "200"}, "a failure": {at: deadAddr(t), want: "502"}, "by the rules": {at: e.addr, status: 204, want: "204"},
+	} {
+		r := newRig(t, rigOptions{}, tc.at)
+		r.target.status = tc.status
+		r.s.SetMaxRequests(1)
+		r.target.mu.Lock() // holds every Finish
+		for i, c := range []*client{r.dial(), r.dial()} {
+			c.send("HEAD /a HTTP/1.1\r\n" + hd + "\r\n")
+			if h := c.head(); !strings.HasPrefix(h, "HTTP/1.1 "+tc.want) {
+				t.Errorf("%s: request %d got %q", name, i, h)
+			}
+		}
+		r.target.mu.Unlock()
+		r.stop()
+		if n := r.s.admission.pending.Load(); n != 0 {
+			t.Errorf("%s: %d requests are under way", name, n)
+		}
 	}
 }

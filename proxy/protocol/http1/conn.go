@@ -313,10 +313,7 @@ func (x *exchange) finish(keep bool) bool {
 	if x.target != nil {
 		x.target.Finish(x.shard, &x.o)
 	}
-	if x.counted {
-		x.s.admission.leave()
-		x.counted = false
-	}
+	x.leave()
 	x.s.observer.RequestFinished(x.shard, &x.o)
 	return keep && !x.c.dead.Load()
 }

@@ -53,6 +53,7 @@ func (x *exchange) refuse(fail *Failure, closing bool) bool {
 		b = append(b, newline...)
 	}
 	x.b = b
+	x.leave()
 	if _, err := x.c.tc.Write(b, x.limits.StallTimeout, nil); err != nil {
 		x.linger = false
 		return false

@@ -87,6 +87,9 @@ func (x *exchange) copyResponse(k *sink, reusable bool) *Failure {
 			if reusable && !x.bodyRunning && (x.whole || x.bodyOK) && x.up.r == x.up.w {
 				x.keepUpstream()
 			}
+			if !x.bodyRunning {
+				x.leave()
+			}
 			if err = k.end(); err == nil {
 				err = k.flush()
 			}

@@ -31,6 +31,7 @@ func (x *exchange) answer(status int) bool {
 		b = append(b, "\r\nConnection: keep-alive"...)
 	}
 	x.b = append(b, "\r\n\r\n"...)
+	x.leave()
 	if _, err := x.c.tc.Write(x.b, x.limits.StallTimeout, nil); err != nil {
 		fail := clientFailure(err)
 		x.o.Reason, x.o.Class = fail.Reason, classify.Ignored
