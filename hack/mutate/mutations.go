@@ -242,8 +242,8 @@ func overloadMutations() []mutation {
 		},
 		{
 			name: "ignore an edit of maxConcurrentRequests", file: "proxy/app/listener.go",
-			search:  "	l.server.SetMaxRequests(s.MaxConcurrentRequests)\n	l.server.SetRouter(r)\n",
-			replace: "	l.server.SetRouter(r)\n",
+			search:  "	l.server.SetMaxRequests(s.MaxConcurrentRequests)\n	l.server.SetMarks(marks(r.name, &s.Marks))\n	l.server.SetRouter(r)\n",
+			replace: "	l.server.SetMarks(marks(r.name, &s.Marks))\n	l.server.SetRouter(r)\n",
 			pkg:     "./proxy/app", run: "^TestMaxConcurrentRequests$",
 		},
 	}
