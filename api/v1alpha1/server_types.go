@@ -38,7 +38,7 @@ type Server struct {
 	AddForwardedHeader *ForwardedHeader `json:"addForwardedHeader,omitempty"`
 
 	// xForwardedHeaders writes X-Forwarded-For, -Host and -Proto: Append adds the client's address to those the client sent and
-	// keeps its host and protocol, Replace believes none of them. Default: they are passed on as they came.
+	// keeps its host and protocol, Replace believes none of them, nor Forwarded. Default: they are passed on as they came.
 	// +optional
 	// +kubebuilder:validation:Enum=Append;Replace
 	XForwardedHeaders string `json:"xForwardedHeaders,omitempty"`

@@ -26,7 +26,7 @@ const (
 	XForwardedNone XForwarded = iota
 	// XForwardedAppend adds the client's address to the list, and keeps the host and protocol that the client sent.
 	XForwardedAppend
-	// XForwardedReplace believes none of what the client sent.
+	// XForwardedReplace believes none of what the client sent, nor its Forwarded.
 	XForwardedReplace
 )
 
@@ -69,6 +69,7 @@ func newLabel() (l randomLabel) {
 
 // The names of the headers.
 const (
+	forwarded      = "Forwarded"
 	forwardedFor   = "X-Forwarded-For"
 	forwardedHost  = "X-Forwarded-Host"
 	forwardedProto = "X-Forwarded-Proto"
@@ -80,7 +81,7 @@ func (r *Request) dropMarked(m *Marks) {
 		name := r.name(i)
 		switch {
 		case m.Timestamp != "" && equalFold(name, m.Timestamp), m.XForwarded != XForwardedNone && equalFold(name, forwardedFor),
-			m.XForwarded == XForwardedReplace && (equalFold(name, forwardedHost) || equalFold(name, forwardedProto)):
+			m.XForwarded == XForwardedReplace && (equalFold(name, forwardedHost) || equalFold(name, forwardedProto) || equalFold(name, forwarded)):
 			r.fields[i].drop = true
 		}
 	}
@@ -100,7 +101,7 @@ func (x *exchange) appendMarks(dst []byte, m *Marks) []byte {
 	if !m.Forwarded {
 		return dst
 	}
-	dst = x.appendLabel(append(dst, "Forwarded: by="...), m.By, x.c.tc.Local)
+	dst = x.appendLabel(append(dst, forwarded+": by="...), m.By, x.c.tc.Local)
 	dst = x.appendLabel(append(dst, ";for="...), m.For, x.c.tc.Remote)
 	if len(r.host) > 0 {
 		dst = append(dst, ";host="...)

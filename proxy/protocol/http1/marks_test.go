@@ -54,7 +54,7 @@ func TestMarks(t *testing.T) {
 		},
 		"replace": {
 			Marks{XForwarded: XForwardedReplace}, "web", sent,
-			"Forwarded: for=a\r\nX-Start: 1\r\nX-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Host: web\r\nX-Forwarded-Proto: http\r\n",
+			"X-Start: 1\r\nX-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Host: web\r\nX-Forwarded-Proto: http\r\n",
 		},
 		"timestamp": {Marks{Timestamp: "x-start"}, "web", "X-START: 1\r\nA: b\r\nX-Start: 2\r\n", `A: b\r\nx-start: (\d{13})\r\n`},
 		"forwarded": {

@@ -26,7 +26,7 @@ type ServerApplyConfiguration struct {
 	// addForwardedHeader adds Forwarded (RFC 7239) to every request: by, for, host and proto. What the client sent of it stays before.
 	AddForwardedHeader *ForwardedHeaderApplyConfiguration `json:"addForwardedHeader,omitempty"`
 	// xForwardedHeaders writes X-Forwarded-For, -Host and -Proto: Append adds the client's address to those the client sent and
-	// keeps its host and protocol, Replace believes none of them. Default: they are passed on as they came.
+	// keeps its host and protocol, Replace believes none of them, nor Forwarded. Default: they are passed on as they came.
 	XForwardedHeaders *string `json:"xForwardedHeaders,omitempty"`
 	// timestampHeader is the name of a header that gets the milliseconds since 1970 at which the request arrived, in place of what
 	// the client sent of it. Default: none.
