@@ -97,6 +97,9 @@ func newRoot(o *options, program string) *cobra.Command {
 			if o.output != "" && o.output != "json" {
 				return fmt.Errorf("--output: expected json, found %q", o.output)
 			}
+			if o.admin != "" && (o.mesh != "" || o.proxy != "") {
+				return errors.New("--admin: expected neither --mesh nor --proxy beside it, which choose among those of a cluster")
+			}
 			return nil
 		},
 	}

@@ -136,6 +136,19 @@ func TestHintsForFiles(t *testing.T) {
 	}
 }
 
+// What the flags say at once, and cannot both be done, is refused, not half ignored.
+func TestFlagsThatClash(t *testing.T) {
+	const admin = "http://127.0.0.1:1"
+	for want, args := range map[string][]string{
+		"found both: with rules given no proxy is asked": {"dtab", "delegate", "/svc/web", "-f", sampleMesh, "--admin", admin},
+		"--filename or --dtab, found both":               {"dtab", "delegate", "/svc/web", "--dtab", "/svc => /a", "--proxy", "pod"},
+		"--admin: expected neither --mesh nor --proxy":   {"check", "--admin", admin, "--mesh", "other"},
+		"which choose among those of a cluster":          {"proxies", "--admin", admin, "--proxy", "pod"},
+	} {
+		run(t, "", args...).expect(t, 1, want)
+	}
+}
+
 func TestDiffFromFiles(t *testing.T) {
 	half := file(t, strings.Replace(read(t, sampleDtab), "9 * ", "1 * ", 1))
 	names := file(t, "# names\n/svc/web 120\n\n/svc/api 7\n")
