@@ -1,11 +1,6 @@
 package http1
 
-import (
-	"strconv"
-
-	"github.com/fairlead/fairlead/proxy/resilience/classify"
-	"github.com/fairlead/fairlead/proxy/transport"
-)
+import "strconv"
 
 // maxForwardsDigits bounds Max-Forwards: a number of more digits is no number of proxies.
 const maxForwardsDigits = 9
@@ -53,29 +48,7 @@ func (x *exchange) endsHere() bool {
 	if string(x.req.method) == "OPTIONS" {
 		return x.answer(200)
 	}
-	closing := !x.skipBody() || x.req.close || x.s.draining.Load()
-	x.o.HeadNs = transport.Now()
-	x.o.Status, x.o.Class = 200, classify.Success
-	x.linger = closing
-	length := len(x.req.appendReceived(nil))
-	x.takeOut(length + transport.SmallBuffer)
-	b := append(appendStatusLine(x.b, 200), "\r\nContent-Type: message/http\r\nContent-Length: "...)
-	b = strconv.AppendInt(b, int64(length), 10)
-	switch {
-	case closing:
-		b = append(b, "\r\nConnection: close"...)
-	case x.req.minor == 0:
-		b = append(b, "\r\nConnection: keep-alive"...)
-	}
-	x.b = x.req.appendReceived(append(b, "\r\n\r\n"...))
-	x.o.ResponseBytes = int64(length)
-	if _, err := x.c.tc.Write(x.b, x.limits.StallTimeout, nil); err != nil {
-		fail := clientFailure(err)
-		x.o.Reason, x.o.Class = fail.Reason, classify.Ignored
-		x.linger = false
-		return false
-	}
-	return !closing
+	return x.answerMessage(200, x.req.appendReceived(nil))
 }
 
 // appendReceived writes the head as the client sent it, without what may be secret (RFC 9110 section 9.3.8).

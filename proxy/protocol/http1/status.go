@@ -8,7 +8,10 @@ import (
 )
 
 // answer gives the status that the rules ask for, without a body. It is a response like that of an endpoint, so it has no l5d-err.
-func (x *exchange) answer(status int) bool {
+func (x *exchange) answer(status int) bool { return x.answerMessage(status, nil) }
+
+// answerMessage is answer with a body, which is an HTTP message, or with none.
+func (x *exchange) answerMessage(status int, message []byte) bool {
 	closing := !x.skipBody() || x.req.close || x.s.draining.Load()
 	if status < 200 {
 		return x.refuse(errInterimAnswer, closing)
@@ -18,11 +21,14 @@ func (x *exchange) answer(status int) bool {
 	x.linger = closing
 	x.takeOut(transport.SmallBuffer)
 	b := appendStatusLine(x.b, status)
+	if message != nil {
+		b = append(b, "\r\nContent-Type: message/http"...)
+	}
 	switch {
 	case status == 204, status == 304: // RFC 9110, section 8.6: not in a 204, and in a 304 it would be that of the 200
 	case x.req.connect && status < 300: // nor here, says the same section
 	default:
-		b = append(b, "\r\nContent-Length: 0"...)
+		b = strconv.AppendInt(append(b, "\r\nContent-Length: "...), int64(len(message)), 10)
 	}
 	switch {
 	case closing:
@@ -30,7 +36,8 @@ func (x *exchange) answer(status int) bool {
 	case x.req.minor == 0:
 		b = append(b, "\r\nConnection: keep-alive"...)
 	}
-	x.b = append(b, "\r\n\r\n"...)
+	x.b = append(append(b, "\r\n\r\n"...), message...)
+	x.o.ResponseBytes = int64(len(message))
 	x.leave()
 	if _, err := x.c.tc.Write(x.b, x.limits.StallTimeout, nil); err != nil {
 		fail := clientFailure(err)
