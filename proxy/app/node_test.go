@@ -140,20 +140,15 @@ func (c *cluster) node(t testing.TB, name string, rules ...string) *proxyNode {
 func (n *proxyNode) hop() naming.Endpoint { return on(n.name, loopback(n.incoming)) }
 
 // knows waits until requests of the node to an endpoint on another go by way of the hop there.
-func (n *proxyNode) knows(t testing.TB, hops ...naming.Endpoint) {
+func (n *proxyNode) knows(t *testing.T, hops ...naming.Endpoint) {
 	t.Helper()
 	n.mu.Lock()
 	changes := n.routers["outgoing"].bindings.Load().changes
 	n.mu.Unlock()
 	for _, hop := range hops {
-		for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) { // the step of a poll
-			if got := changes[0].Change([]naming.Endpoint{{Node: hop.Node}}); got[0].Hop.Via() == hop.Addr {
-				break
-			}
-			if time.Now().After(deadline) {
-				t.Fatalf("%s does not know the hop of %s", n.name, hop.Node)
-			}
-		}
+		eventually(t, n.name+" does not know the hop of "+hop.Node, func() bool {
+			return changes[0].Change([]naming.Endpoint{{Node: hop.Node}})[0].Hop.Via() == hop.Addr
+		})
 	}
 }
 
