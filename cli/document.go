@@ -192,7 +192,7 @@ func plainDtab(text string, bound []string) (*config.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	cfg.Routers[0].Dtab = d
+	cfg.Routers[0].Dtab = dtab.RulesOf(d)
 	return cfg, nil
 }
 

@@ -37,14 +37,14 @@ type Leaf struct {
 }
 
 // Leaves returns the destinations of the rules in order, at most 200.
-func Leaves(rules dtab.Dtab) []Leaf {
+func Leaves(rules *dtab.Rules) []Leaf {
 	var out []Leaf
-	for i := range rules {
+	for i, d := range rules.All() {
 		if len(out) == maxLeaves {
 			break
 		}
 		first := len(out)
-		walk(rules[i].Dst, 1, func(path dtab.Path, share float64) {
+		walk(d.Dst, 1, func(path dtab.Path, share float64) {
 			text := path.String()
 			for j := first; j < len(out); j++ {
 				if out[j].Dst == text {

@@ -183,7 +183,7 @@ func TestDtabProgrammedPerMember(t *testing.T) {
 	}
 }
 
-func parse(t *testing.T, dsts ...string) dtab.Dtab {
+func parse(t *testing.T, dsts ...string) *dtab.Rules {
 	t.Helper()
 	var rules dtab.Dtab
 	for _, dst := range dsts {
@@ -193,7 +193,7 @@ func parse(t *testing.T, dsts ...string) dtab.Dtab {
 		}
 		rules = append(rules, d)
 	}
-	return rules
+	return dtab.RulesOf(rules)
 }
 
 func TestLeaves(t *testing.T) {

@@ -154,10 +154,16 @@ func languageMutations() []mutation {
 			pkg:     "./proxy/dtab", run: "^TestTableOfParts$",
 		},
 		{
-			name: "take a part that begins as another for it", file: "proxy/dtab/table.go",
-			search:  " && len(parts[at]) == len(old[i]) {",
-			replace: " {",
+			name: "take the same part twice for another", file: "proxy/dtab/table.go",
+			search:  "ok && !has[at] {",
+			replace: "ok {",
 			pkg:     "./proxy/dtab", run: "^TestRecompile$",
+		},
+		{
+			name: "lose which rule of its object a text is", file: "proxy/dtab/rules.go",
+			search:  "Source{Object: r.object, Index: i}",
+			replace: "Source{Object: r.object}",
+			pkg:     "./proxy/dtab", run: "^TestTextRules$",
 		},
 		{
 			name: "find rules that an edit took away", file: "proxy/dtab/table.go",

@@ -144,12 +144,12 @@ func (h *health) follow(cfg *config.Config, routers map[string]*router) {
 	var p pace.Pace
 	for _, d := range cfg.Dtabs {
 		r := routers[d.Router]
-		for i := range d.Dentries {
+		for i, e := range d.Dentries.All() {
 			if r == nil || len(h.wanted) == maxFollowed {
 				break
 			}
 			p.Step()
-			for _, path := range leaves(nil, &d.Dentries[i].Dst) {
+			for _, path := range leaves(nil, &e.Dst) {
 				if len(h.wanted) == maxFollowed {
 					break
 				}

@@ -130,7 +130,7 @@ func TestForgedServiceIsNoAddress(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range cfg.Routers {
-		cfg.Routers[i].Dtab = cfg.Routers[i].Dtab.Concat(rules)
+		cfg.Routers[i].Dtab = dtab.RulesOf(cfg.Routers[i].Dtab.Dtab().Concat(rules))
 	}
 	if err := n.Apply(t.Context(), cfg); err != nil {
 		t.Fatal(err)

@@ -49,7 +49,7 @@ func TestAcceptMeshDefaults(t *testing.T) {
 			t.Errorf("env %d: %v, admin %s, %d namers", c.env, addresses, m.Spec.Admin.IP, len(m.Spec.Namers))
 		}
 		out := m.Routers[0]
-		if out.Name != "outgoing" || len(out.Dtab) != 3 || out.DstPrefix.String() != "/svc" || out.MaxHeaderBytes != 8<<10 ||
+		if out.Name != "outgoing" || out.Dtab.Len() != 3 || out.DstPrefix.String() != "/svc" || out.MaxHeaderBytes != 8<<10 ||
 			out.Identifiers[0].Normalize != "KubernetesHost" || out.Servers[0].MaxConnections != 10000 {
 			t.Errorf("router: %+v", out)
 		}
@@ -337,7 +337,7 @@ func TestAcceptDtab(t *testing.T) {
 				t.Errorf("%s: %v", c.name, err)
 				continue
 			}
-			for i, d := range got.Dentries {
+			for i, d := range got.Dentries.All() {
 				if want := (dtab.Source{Object: c.namespace + "/web", Index: i}); d.Source != want {
 					t.Errorf("%s: source %v, want %v", c.name, d.Source, want)
 				}

@@ -32,14 +32,14 @@ func compareDtabs(a, b *Dtab) int {
 func limitDtabs(m *Mesh, sorted []*Dtab) (served []*Dtab, tail []Refusal) {
 	total := 0
 	for i := range m.Routers {
-		total += len(m.Routers[i].Dtab)
+		total += m.Routers[i].Dtab.Len()
 	}
 	n := 0
 	for ; n < len(sorted); n++ {
-		if total+len(sorted[n].Dentries) > MaxDentriesPerMesh {
+		if total+sorted[n].Dentries.Len() > MaxDentriesPerMesh {
 			break
 		}
-		total += len(sorted[n].Dentries)
+		total += sorted[n].Dentries.Len()
 	}
 	for _, d := range sorted[n:] {
 		tail = append(tail, Refusal{
@@ -60,7 +60,7 @@ func effectiveRouters(m *Mesh, served []*Dtab) []Router {
 		index[routers[i].Name] = i
 	}
 	for _, d := range served {
-		if i, ok := index[d.Router]; ok && len(d.Dentries) > 0 {
+		if i, ok := index[d.Router]; ok && d.Dentries.Len() > 0 {
 			routers[i].Objects = append(routers[i].Objects, d.Dentries)
 		}
 	}

@@ -18,7 +18,7 @@ func accepted(namespace, name, router string, priority int32, rules string) *con
 		panic(err)
 	}
 	return &config.Dtab{
-		Namespace: namespace, Name: name, UID: namespace + name, Generation: 1, Router: router, Priority: priority, Dentries: d,
+		Namespace: namespace, Name: name, UID: namespace + name, Generation: 1, Router: router, Priority: priority, Dentries: dtab.RulesOf(d),
 	}
 }
 
@@ -47,7 +47,7 @@ func TestBuildOrder(t *testing.T) {
 		if got := len(cfg.Routers[1].Effective()); got != 4 {
 			t.Errorf("incoming has %d rules", got)
 		}
-		if len(mesh.Routers[0].Dtab) != 3 || !slices.Equal(given, shuffled) || !slices.Equal(cfg.Dtabs, dtabs) {
+		if mesh.Routers[0].Dtab.Len() != 3 || !slices.Equal(given, shuffled) || !slices.Equal(cfg.Dtabs, dtabs) {
 			t.Error("what was given changed, or Config.Dtabs has another order")
 		}
 	}
@@ -61,7 +61,7 @@ func TestBuildLimit(t *testing.T) {
 	var dtabs []*config.Dtab
 	for i := range 125 {
 		d := accepted("a", fmt.Sprintf("d%03d", i), "outgoing", 0, "/x=>/y")
-		d.Dentries = slices.Repeat(d.Dentries, config.MaxDentriesPerDtab)
+		d.Dentries = dtab.RulesOf(slices.Repeat(d.Dentries.Dtab(), config.MaxDentriesPerDtab))
 		dtabs = append(dtabs, d)
 	}
 	small := accepted("a", "e", "outgoing", 0, "/x=>/y")

@@ -57,9 +57,9 @@ type Router struct {
 	DstPrefix   dtab.Path
 	Identifiers []Identifier
 	// Dtab holds the base rules.
-	Dtab dtab.Dtab
+	Dtab *dtab.Rules
 	// Objects holds, in Config.Routers, the rules of each Dtab object for the router, which follow the base rules.
-	Objects []dtab.Dtab
+	Objects []*dtab.Rules
 	// Transformers are those of the interpreter, with every default resolved. They must not be changed.
 	Transformers   []v1alpha1.Transformer
 	MaxCallDepth   int
@@ -73,10 +73,18 @@ type Router struct {
 }
 
 // Rules returns all rules of the router, the base rules first, in the parts that they came in.
-func (r *Router) Rules() []dtab.Dtab { return append([]dtab.Dtab{r.Dtab}, r.Objects...) }
+func (r *Router) Rules() []*dtab.Rules { return append([]*dtab.Rules{r.Dtab}, r.Objects...) }
 
 // Effective returns all rules of the router as one dtab.
-func (r *Router) Effective() dtab.Dtab { return r.Dtab.Concat(r.Objects...) }
+func (r *Router) Effective() dtab.Dtab {
+	var out dtab.Dtab
+	for _, rules := range r.Rules() {
+		for _, d := range rules.All() {
+			out = append(out, d)
+		}
+	}
+	return out
+}
 
 // IsLocal reports whether the router serves the endpoints of its own node: it takes requests from the mesh's other proxies.
 func (r *Router) IsLocal() bool {
@@ -130,7 +138,7 @@ type Dtab struct {
 	// Priority is the effective one: at most 0 for another namespace than the mesh's.
 	Priority int32
 	// Dentries carry Source{Object: "namespace/name", Index: i}.
-	Dentries dtab.Dtab
+	Dentries *dtab.Rules
 }
 
 // Config is everything a proxy serves from. It is immutable.

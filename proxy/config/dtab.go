@@ -52,35 +52,38 @@ func AcceptDtab(m *Mesh, d *v1alpha1.Dtab) (*Dtab, *Error) {
 // pacedBy is how many rules are read at a time, which takes some 10 us.
 const pacedBy = 8
 
-// parseDentries compiles rules and gives each its source. It reads on after a mistake, to list them all.
-func parseDentries(ps *problems, field string, rules []v1alpha1.Dentry, object string) dtab.Dtab {
+// parseDentries checks rules, and returns them where none has a mistake. It reads on after one, to list them all.
+func parseDentries(ps *problems, field string, rules []v1alpha1.Dentry, object string) *dtab.Rules {
 	if len(rules) == 0 || len(rules) > MaxDentriesPerDtab {
 		return nil
 	}
-	out := make(dtab.Dtab, 0, len(rules))
+	valid := true
 	var p pace.Pace
 	var parser dtab.Parser
 	for i := range rules {
 		if i%pacedBy == 0 {
 			p.Step()
 		}
-		parsed, wrong := parseDentry(&parser, &rules[i])
+		wrong := checkDentry(&parser, &rules[i])
 		for _, p := range wrong {
 			p.Field = fmt.Sprintf("%s[%d]%s", field, i, p.Field)
 			ps.add(p)
 		}
-		if len(wrong) > 0 {
-			continue
-		}
-		parsed.Source = dtab.Source{Object: object, Index: i}
-		out = append(out, parsed)
+		valid = valid && len(wrong) == 0
 	}
-	return out
+	if !valid {
+		return nil
+	}
+	return dtab.TextRules(object, ruleTexts(rules))
 }
 
-// parseDentry returns all problems of a rule, whose fields are relative to it.
-func parseDentry(parser *dtab.Parser, d *v1alpha1.Dentry) (dtab.Dentry, []Problem) {
-	var wrong []Problem
+type ruleTexts []v1alpha1.Dentry
+
+func (r ruleTexts) Len() int                        { return len(r) }
+func (r ruleTexts) Text(i int) (prefix, dst string) { return r[i].Prefix, r[i].Dst }
+
+// checkDentry returns all problems of a rule, whose fields are relative to it.
+func checkDentry(parser *dtab.Parser, d *v1alpha1.Dentry) (wrong []Problem) {
 	fits := func(field, text string, limit int) bool {
 		switch {
 		case text == "":
@@ -93,11 +96,8 @@ func parseDentry(parser *dtab.Parser, d *v1alpha1.Dentry) (dtab.Dentry, []Proble
 		return false
 	}
 	prefix, dst := fits(".prefix", d.Prefix, MaxPrefixBytes), fits(".dst", d.Dst, MaxDstBytes)
-	if prefix && dst {
-		parsed, err := parser.Dentry(d.Prefix, d.Dst)
-		if err == nil {
-			return parsed, nil
-		}
+	if prefix && dst && parser.Check(d.Prefix, d.Dst) == nil {
+		return nil
 	}
 	// The parser stops at the first mistake: each side is read alone, so that one does not hide the other's.
 	for _, side := range []struct {
@@ -107,7 +107,7 @@ func parseDentry(parser *dtab.Parser, d *v1alpha1.Dentry) (dtab.Dentry, []Proble
 		if !side.fits {
 			continue
 		}
-		if _, err := parser.Dentry(side.prefix, side.dst); err != nil {
+		if err := parser.Check(side.prefix, side.dst); err != nil {
 			p := grammarProblem("", err)
 			var e *dtab.Error
 			if errors.As(err, &e) {
@@ -116,7 +116,7 @@ func parseDentry(parser *dtab.Parser, d *v1alpha1.Dentry) (dtab.Dentry, []Proble
 			wrong = append(wrong, p)
 		}
 	}
-	return dtab.Dentry{}, wrong
+	return wrong
 }
 
 // grammarProblem is the problem of a field whose text one of the parsers of package dtab refused.
@@ -181,7 +181,7 @@ func checkRefs(m *Mesh, d *v1alpha1.Dtab) *Error {
 }
 
 // checkNamespace answers whether a namespace other than the mesh's may hold these rules.
-func checkNamespace(m *Mesh, namespace string, dentries dtab.Dtab) *Error {
+func checkNamespace(m *Mesh, namespace string, dentries *dtab.Rules) *Error {
 	policy := &m.Spec.Dtabs
 	var entry *v1alpha1.DtabNamespace
 	for i := range policy.Namespaces {
@@ -200,10 +200,10 @@ func checkNamespace(m *Mesh, namespace string, dentries dtab.Dtab) *Error {
 		}
 	}
 	ps := problems{reason: v1alpha1.ReasonPrefixNotAllowed}
-	for i := range dentries {
-		if !under(dentries[i].Prefix, allowed) {
+	for i, d := range dentries.All() {
+		if !under(d.Prefix, allowed) {
 			ps.at(fmt.Sprintf("spec.dentries[%d].prefix", i), "expected a prefix under %s, which is what namespace %s may change, found %s",
-				strings.Join(entry.Prefixes, ", "), namespace, shown(dentries[i].Prefix.String()))
+				strings.Join(entry.Prefixes, ", "), namespace, shown(d.Prefix.String()))
 		}
 	}
 	return ps.err()

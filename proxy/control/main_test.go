@@ -194,7 +194,7 @@ func (a *app) rules() (string, <-chan struct{}) {
 	}
 	out := ""
 	for _, d := range a.served[len(a.served)-1].Dtabs {
-		out += d.Name + ":" + d.Dentries.String() + " "
+		out += d.Name + ":" + d.Dentries.Dtab().String() + " "
 	}
 	return out, a.changed
 }

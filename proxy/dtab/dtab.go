@@ -12,10 +12,15 @@ type Dentry struct {
 
 // ParseDentry reads a dentry whose two sides are given apart. The error is an *Error whose Field is "prefix" or "dst", and whose
 // position counts from the start of that field.
-func ParseDentry(prefix, dst string) (Dentry, error) { return new(Parser).Dentry(prefix, dst) }
+func ParseDentry(prefix, dst string) (Dentry, error) { return new(Parser).dentry(prefix, dst) }
 
-// Dentry is ParseDentry.
-func (shared *Parser) Dentry(prefix, dst string) (Dentry, error) {
+// Check returns the error of ParseDentry.
+func (shared *Parser) Check(prefix, dst string) error {
+	_, err := shared.again().dentry(prefix, dst)
+	return err
+}
+
+func (shared *Parser) dentry(prefix, dst string) (Dentry, error) {
 	p := parser{memory: shared, in: prefix, field: "prefix"}
 	x := p.prefix()
 	p.end("'/' or the end")
@@ -116,8 +121,11 @@ func (d Dtab) appendHits(hits []Weighted, p Path) []Weighted {
 
 // hit returns the dst for p, of which the prefix used n elements.
 func (d *Dentry) hit(p Path, n int) Weighted {
-	return Weighted{Weight: 1, Tree: d.Dst.rewrite(p[n:len(p):len(p)], d.Source)}
+	return Weighted{Weight: 1, Tree: d.Dst.rewrite(behind(p, n), d.Source)}
 }
+
+// behind returns the elements of p that follow the first n.
+func behind(p Path, n int) Path { return p[n:len(p):len(p)] }
 
 // join makes one tree of the hits of a lookup.
 func join(hits []Weighted) Tree {

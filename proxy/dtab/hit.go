@@ -18,8 +18,8 @@ func (t *Table) Hits(local Dtab, p Path) []Hit {
 		}
 	}
 	for _, m := range t.find(nil, p) {
-		d := t.at(m)
-		hits = append(hits, Hit{*d, d.hit(p, m.used).Tree})
+		d := t.parts[m.part].At(int(m.index))
+		hits = append(hits, Hit{d, d.hit(p, m.used).Tree})
 	}
 	return hits
 }

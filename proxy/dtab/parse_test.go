@@ -3,7 +3,6 @@ package dtab
 import (
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -135,30 +134,5 @@ func TestParserLimits(t *testing.T) {
 	var e *Error
 	if _, err := ParseTree("//"); !errors.As(err, &e) || e.Limit != "" {
 		t.Errorf("a syntax error names the limit %q", e.Limit)
-	}
-}
-
-// What a Parser gives shares memory, but no element: whoever appends to one path changes no other.
-func TestParserSharesNoElement(t *testing.T) {
-	var shared Parser
-	texts := []string{"/a/b | 2 * /c & /d/e/f", "/g", "/h/i & (/j | /k | /l)", "/", "~"}
-	var got []Dentry
-	for i := range 1000 {
-		d, err := shared.Dentry("/x/*/"+strconv.Itoa(i), texts[i%len(texts)])
-		if err != nil {
-			t.Fatal(err)
-		}
-		got = append(got, d)
-	}
-	for i := range got {
-		_ = append(got[i].Prefix, Elem{Label: "appended"})
-		_ = append(got[i].Dst.Path, "appended")
-		_ = append(got[i].Dst.Branches, Weighted{})
-	}
-	for i, d := range got {
-		want, err := ParseDentry("/x/*/"+strconv.Itoa(i), texts[i%len(texts)])
-		if err != nil || !d.Equal(want) || d.String() != want.String() {
-			t.Fatalf("%d: got %s, want %s (%v)", i, d, want, err)
-		}
 	}
 }

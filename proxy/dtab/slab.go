@@ -3,26 +3,36 @@ package dtab
 // slabElements bounds how many elements a slab takes at a time. It begins with what one text needs.
 const slabElements = 1024
 
-// slab cuts slices from larger ones: where many texts are parsed, the collector of garbage then has few objects to follow.
+// slab cuts slices from larger ones.
 type slab[T any] struct {
-	free []T
-	size int
+	free, last []T
 }
 
 // take returns an empty slice with room for n elements.
 func (s *slab[T]) take(n int) []T {
 	if n > len(s.free) {
-		s.size = max(min(2*s.size, slabElements), n)
-		s.free = make([]T, s.size)
+		s.last = make([]T, max(min(2*len(s.last), slabElements), n))
+		s.free = s.last
 	}
 	out := s.free[:0:n]
 	s.free = s.free[n:]
 	return out
 }
 
-// Parser parses many dentries into memory that they share: keep all of them or none. Its zero value is ready for use, by one goroutine.
+// again makes what was taken free, except for what other memory had to be asked for since.
+func (s *slab[T]) again() { s.free = s.last }
+
+// Parser parses one text after the other in the same memory. Its zero value is ready for use, by one goroutine.
 type Parser struct {
 	paths    slab[string]
 	prefixes slab[Elem]
 	branches slab[Weighted]
+}
+
+// again makes the memory of all that was parsed free.
+func (shared *Parser) again() *Parser {
+	shared.paths.again()
+	shared.prefixes.again()
+	shared.branches.again()
+	return shared
 }

@@ -8,7 +8,7 @@ import (
 // Table is a compiled dtab: it looks up what its Dtab would, at a cost that grows with the length of the path and the number of
 // dentries that match it, not with the number of dentries. It is immutable and may be used from any goroutine.
 type Table struct {
-	parts []Dtab
+	parts []*Rules
 	// base finds the dentries of most parts, edits those of the parts that changed since base was made. Both may be empty.
 	base, edits layer
 	// local is the dentries that With put on top. They are few, so they are tried one by one.
@@ -26,13 +26,19 @@ type layer struct {
 const editedShare = 8
 
 // Compile returns the Table of the parts, each following the one before. It shares their memory.
-func Compile(parts ...Dtab) *Table { return new(Table).Recompile(parts...) }
+func Compile(parts ...Dtab) *Table {
+	rules := make([]*Rules, len(parts))
+	for i, d := range parts {
+		rules[i] = RulesOf(d)
+	}
+	return new(Table).Recompile(rules...)
+}
 
-// Recompile returns Compile(parts...), at a cost that grows with the parts that are not the very slices that t is of. It shares memory
-// with t. What With added to t is left out.
-func (t *Table) Recompile(parts ...Dtab) *Table {
+// Recompile returns the Table of the parts, each following the one before, at a cost that grows with those that t is not of. It shares
+// memory with t and with the parts. What With added to t is left out.
+func (t *Table) Recompile(parts ...*Rules) *Table {
 	base, others := t.base.of(t.parts, parts)
-	edited := make([]Dtab, len(others))
+	edited := make([]*Rules, len(others))
 	for i, at := range others {
 		edited[i] = parts[at]
 	}
@@ -45,7 +51,7 @@ func (t *Table) Recompile(parts ...Dtab) *Table {
 }
 
 // newLayer returns the layer of the parts of a Table that has no others.
-func newLayer(parts []Dtab) layer {
+func newLayer(parts []*Rules) layer {
 	l := layer{newTrie(parts), make([]int32, len(parts))}
 	for i := range l.parts {
 		l.parts[i] = int32(i)
@@ -54,27 +60,25 @@ func newLayer(parts []Dtab) layer {
 }
 
 // of returns what l, a layer of a Table of the old parts, is in one of the new parts, and which of those it lacks.
-func (l layer) of(old, parts []Dtab) (same layer, others []int32) {
-	places := make(map[*Dentry]int32, len(parts))
+func (l layer) of(old, parts []*Rules) (same layer, others []int32) {
+	places := make(map[*Rules]int32, len(parts))
 	for i, d := range parts {
-		if len(d) > 0 {
-			places[&d[0]] = int32(i)
-		}
+		places[d] = int32(i)
 	}
 	same = layer{l.trie, slices.Clone(l.parts)}
 	has := make([]bool, len(parts))
 	for k, i := range l.parts {
 		same.parts[k] = none
-		if i == none || len(old[i]) == 0 {
+		if i == none {
 			continue
 		}
-		if at, ok := places[&old[i][0]]; ok && !has[at] && len(parts[at]) == len(old[i]) {
+		if at, ok := places[old[i]]; ok && !has[at] {
 			same.parts[k] = at
 			has[at] = true
 		}
 	}
 	for i, d := range parts {
-		if len(d) > 0 && !has[i] {
+		if d.Len() > 0 && !has[i] {
 			others = append(others, int32(i))
 		}
 	}
@@ -90,16 +94,25 @@ func (l layer) len() int {
 }
 
 // Dtab returns the dtab of which t is the compiled form, with all that With added.
-func (t *Table) Dtab() Dtab { return slices.Concat(append(slices.Clone(t.parts), t.local)...) }
+func (t *Table) Dtab() Dtab {
+	d := make(Dtab, 0, t.Len())
+	for _, part := range t.parts {
+		for _, e := range part.All() {
+			d = append(d, e)
+		}
+	}
+	return append(d, t.local...)
+}
 
 // Len returns the number of dentries.
 func (t *Table) Len() int { return count(t.parts) + len(t.local) }
 
 // LongestPrefix returns how many elements the longest prefix has.
 func (t *Table) LongestPrefix() (n int) {
-	for _, part := range append(slices.Clone(t.parts), t.local) {
-		for i := range part {
-			n = max(n, len(part[i].Prefix))
+	var memory Parser
+	for _, part := range append(slices.Clone(t.parts), RulesOf(t.local)) {
+		for i := range part.Len() {
+			n = max(n, len(part.prefix(&memory, i)))
 		}
 	}
 	return n
@@ -125,7 +138,7 @@ func (t *Table) LookupWith(local Dtab, p Path) Tree {
 	found := t.find(buf[:0], p)
 	if len(found) == 1 && len(local) == 0 && len(t.local) == 0 {
 		// By far the most frequent case: no slice of hits is needed.
-		return t.at(found[0]).hit(p, found[0].used).Tree
+		return t.hit(found[0], p).Tree
 	}
 	var hits []Weighted
 	if len(found) > 0 {
@@ -134,7 +147,7 @@ func (t *Table) LookupWith(local Dtab, p Path) Tree {
 	hits = local.appendHits(hits, p)
 	hits = t.local.appendHits(hits, p)
 	for _, m := range found {
-		hits = append(hits, t.at(m).hit(p, m.used))
+		hits = append(hits, t.hit(m, p))
 	}
 	return join(hits)
 }
@@ -146,7 +159,11 @@ type match struct {
 	used        int
 }
 
-func (t *Table) at(m match) *Dentry { return &t.parts[m.part][m.index] }
+// hit returns the dst of a match for p.
+func (t *Table) hit(m match, p Path) Weighted {
+	part, i := t.parts[m.part], int(m.index)
+	return Weighted{Weight: 1, Tree: part.dst(i).rewrite(behind(p, m.used), part.source(i))}
+}
 
 // find appends the matches of p, last dentry first.
 func (t *Table) find(found []match, p Path) []match {

@@ -57,20 +57,19 @@ func TestTableOfParts(t *testing.T) {
 func TestRecompile(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	made := 0
-	part := func(n int) Dtab {
+	part := func(n int) *Rules {
 		var text []string
 		for range n {
 			text = append(text, fmt.Sprintf("%s=>/%d", []string{"/", "/a", "/a/b", "/a/*", "/c"}[random.IntN(5)], made))
 			made++
 		}
-		return mustParse(t, strings.Join(text, ";"))
+		return RulesOf(mustParse(t, strings.Join(text, ";")))
 	}
-	var parts []Dtab
+	var parts []*Rules
 	for range 100 {
 		parts = append(parts, part(random.IntN(5)))
 	}
-	parts[5] = parts[4][:len(parts[4])/2] // begins where another does
-	table := Compile(parts...)
+	table := new(Table).Recompile(parts...)
 	shared := 0
 	for step := range 400 {
 		parts = slices.Clone(parts)
@@ -88,11 +87,14 @@ func TestRecompile(t *testing.T) {
 			parts[i] = part(random.IntN(6))
 		}
 		before := table
-		table = table.With(part(1)).Recompile(parts...)
+		table = table.With(part(1).Dtab()).Recompile(parts...)
 		if table.base.trie == before.base.trie {
 			shared++
 		}
-		whole := slices.Concat(parts...)
+		var whole Dtab
+		for _, rules := range parts {
+			whole = append(whole, rules.Dtab()...)
+		}
 		if got := table.Dtab(); got.String() != whole.String() || table.Len() != len(whole) {
 			t.Fatalf("step %d: the dtab is %s of length %d, want %s", step, got, table.Len(), whole)
 		}
@@ -111,17 +113,14 @@ func TestRecompile(t *testing.T) {
 // An edit of one part of a hundred costs what the part does.
 func TestRecompileAllocatesForTheEditAlone(t *testing.T) {
 	const n, size = 200_000, 2_000
-	var parts []Dtab
-	for part := range slices.Chunk(manyDentries(n), size) {
-		parts = append(parts, part)
-	}
-	table := Compile(parts...)
+	parts := manyRules(n, size)
+	table := new(Table).Recompile(parts...)
 	const edits = 10
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	for range edits {
 		parts = slices.Clone(parts)
-		parts[50] = slices.Clone(parts[50])
+		parts[50] = RulesOf(parts[50].Dtab())
 		table = table.Recompile(parts...)
 	}
 	runtime.ReadMemStats(&after)
@@ -162,7 +161,7 @@ func TestTableWithIsLayered(t *testing.T) {
 // microseconds: the best of some batches is far from the bar on either side, on a busy machine too.
 func TestTableLookupDoesNotTryEveryDentry(t *testing.T) {
 	const n, batch = 200_000, 100
-	table := Compile(manyDentries(n))
+	table := new(Table).Recompile(manyRules(n, 2_000)...)
 	best := time.Duration(math.MaxInt64)
 	for b := range 10 {
 		start := time.Now()
@@ -199,10 +198,22 @@ func manyDentries(n int) Dtab {
 	return d
 }
 
+// manyRules returns manyDentries as texts, in parts of the size.
+func manyRules(n, size int) (parts []*Rules) {
+	for part := range slices.Chunk(manyDentries(n), size) {
+		texts := make(pairs, len(part))
+		for i, d := range part {
+			texts[i] = [2]string{d.Prefix.String(), d.Dst.String()}
+		}
+		parts = append(parts, TextRules("", texts))
+	}
+	return parts
+}
+
 func BenchmarkTableLookup(b *testing.B) {
 	local := mustParse(b, "/svc/other => /x; /nsSvc => /y")
 	for _, n := range []int{10, 1_000, 200_000} {
-		table := Compile(manyDentries(n))
+		table := new(Table).Recompile(manyRules(n, 2_000)...)
 		hit := Path{"svc", fmt.Sprintf("team-%d", (n-1)%10), fmt.Sprintf("web-%d", n-1), "users"}
 		b.Run(fmt.Sprintf("dentries=%d", n), func(b *testing.B) {
 			b.ReportAllocs()
@@ -222,7 +233,7 @@ func BenchmarkTableLookup(b *testing.B) {
 // Each lookup takes another of many names, so caches are as cold as they get in a running proxy.
 func BenchmarkTableLookupCold(b *testing.B) {
 	const n = 200_000
-	table := Compile(manyDentries(n))
+	table := new(Table).Recompile(manyRules(n, 2_000)...)
 	paths := make([]Path, n)
 	for i := range paths {
 		paths[i] = Path{"svc", fmt.Sprintf("team-%d", i%10), fmt.Sprintf("web-%d", i)}
@@ -235,24 +246,21 @@ func BenchmarkTableLookupCold(b *testing.B) {
 }
 
 func BenchmarkCompile(b *testing.B) {
-	d := manyDentries(200_000)
+	parts := manyRules(200_000, 2_000)
 	b.ReportAllocs()
 	for b.Loop() {
-		Compile(d)
+		new(Table).Recompile(parts...)
 	}
 }
 
 // BenchmarkRecompile edits one part of a hundred.
 func BenchmarkRecompile(b *testing.B) {
-	var parts []Dtab
-	for part := range slices.Chunk(manyDentries(200_000), 2_000) {
-		parts = append(parts, part)
-	}
-	table := Compile(parts...)
+	parts := manyRules(200_000, 2_000)
+	table := new(Table).Recompile(parts...)
 	b.ReportAllocs()
 	for b.Loop() {
 		parts = slices.Clone(parts)
-		parts[50] = slices.Clone(parts[50])
+		parts[50] = RulesOf(parts[50].Dtab())
 		table = table.Recompile(parts...)
 	}
 }

@@ -40,7 +40,7 @@ type edge struct {
 
 // newTrie returns the trie of dtabs that follow each other: to put hundreds of thousands of dentries side by side would cost memory, and
 // the collector of garbage time, at each edit of one.
-func newTrie(parts []Dtab) *trie {
+func newTrie(parts []*Rules) *trie {
 	n := count(parts)
 	var p pace.Pace
 	p.Step()
@@ -52,13 +52,14 @@ func newTrie(parts []Dtab) *trie {
 	}
 	t.nodes[0] = node{any: none, last: none}
 	i := int32(0)
+	var memory Parser
 	for k, part := range parts {
-		for d := range part {
+		for d := range part.Len() {
 			if i%pacedBy == 0 {
 				p.Step()
 			}
 			at := int32(0)
-			for _, e := range part[d].Prefix {
+			for _, e := range part.prefix(&memory, d) {
 				at = t.child(at, e)
 			}
 			t.earlier[i], t.nodes[at].last = t.nodes[at].last, i
@@ -69,9 +70,9 @@ func newTrie(parts []Dtab) *trie {
 	return t
 }
 
-func count(parts []Dtab) (n int) {
+func count(parts []*Rules) (n int) {
 	for _, d := range parts {
-		n += len(d)
+		n += d.Len()
 	}
 	return n
 }

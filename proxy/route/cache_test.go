@@ -203,7 +203,7 @@ func TestDestinationsAreBounded(t *testing.T) {
 	for i := range 200 {
 		h.fake.bind(fmt.Sprintf("/a/web/%d", i), endpoint(1))
 	}
-	h.configure(&config.Router{Dtab: d, BindingTimeout: time.Second})
+	h.configure(&config.Router{Dtab: dtab.RulesOf(d), BindingTimeout: time.Second})
 	for i := range 200 {
 		h.leaf(fmt.Sprintf("/svc/%d", i))
 	}

@@ -104,7 +104,7 @@ func newHouse(t testing.TB, rules string) *house {
 
 func (h *house) rules(text string) {
 	h.t.Helper()
-	h.configure(&config.Router{Dtab: parse(h.t, text), BindingTimeout: 10 * time.Second})
+	h.configure(&config.Router{Dtab: dtab.RulesOf(parse(h.t, text)), BindingTimeout: 10 * time.Second})
 }
 
 func (h *house) configure(cfg *config.Router) {

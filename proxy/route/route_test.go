@@ -227,7 +227,7 @@ func TestRequestsAreAttributed(t *testing.T) {
 	d := parse(t, "/svc => /#/a; /svc/web => 1 * /#/a/web & 1 * /#/b/web")
 	d[1].Source = dtab.Source{Object: "default/web", Index: 4}
 	cfg := &config.Router{
-		Dtab: d, BindingTimeout: time.Second,
+		Dtab: dtab.RulesOf(d), BindingTimeout: time.Second,
 		Services: []config.Service{{Prefix: dtab.Prefix{{Label: "svc"}}, TotalTimeout: 7 * time.Second}},
 		Clients:  []config.Client{{Prefix: dtab.Prefix{{Label: "#"}, {Label: "b"}}, AttemptTimeout: 3 * time.Second}},
 	}
