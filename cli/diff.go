@@ -112,7 +112,7 @@ func (d *diffOptions) run(ctx context.Context) ([]routerDiff, error) {
 		out = append(out, *diff)
 	}
 	if len(out) == 0 {
-		_, err = routerOf(next, d.router)
+		err = checkRouter(next, d.router)
 	}
 	return out, err
 }

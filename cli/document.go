@@ -196,14 +196,14 @@ func plainDtab(text string, bound []string) (*config.Config, error) {
 	return cfg, nil
 }
 
-// routerOf returns the router of that name, the first for "".
-func routerOf(cfg *config.Config, name string) (*config.Router, error) {
+// checkRouter returns the error that there is no router of that name. The name "" stands for the first.
+func checkRouter(cfg *config.Config, name string) error {
 	names := make([]string, len(cfg.Routers))
 	for i := range cfg.Routers {
 		if name == "" || cfg.Routers[i].Name == name {
-			return &cfg.Routers[i], nil
+			return nil
 		}
 		names[i] = cfg.Routers[i].Name
 	}
-	return nil, fmt.Errorf("the Mesh %s/%s has no router %q: expected one of %s", cfg.Mesh.Namespace, cfg.Mesh.Name, name, strings.Join(names, ", "))
+	return fmt.Errorf("the Mesh %s/%s has no router %q: expected one of %s", cfg.Mesh.Namespace, cfg.Mesh.Name, name, strings.Join(names, ", "))
 }

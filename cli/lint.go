@@ -104,7 +104,7 @@ func (o *options) lint(ctx context.Context, ignore func(code, object string) boo
 		}
 	}
 	if len(out) == 0 {
-		_, err = routerOf(cfg, o.router)
+		err = checkRouter(cfg, o.router)
 	}
 	return out, err
 }

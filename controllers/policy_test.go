@@ -98,7 +98,7 @@ func TestAReportIsWrittenByItsPodAlone(t *testing.T) {
 			// A policy takes effect a moment after it was made.
 			eventually(t, "denial", func() error {
 				if err := tc.try(); err == nil || !strings.Contains(err.Error(), tc.want) {
-					return fmt.Errorf("got %v, want a denial with %q", err, tc.want)
+					return fmt.Errorf("got %w, want a denial with %q", err, tc.want)
 				}
 				return nil
 			})

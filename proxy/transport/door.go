@@ -65,7 +65,7 @@ func (l *Listener) wait(d *door) {
 func hasClient(fd uintptr) bool {
 	for {
 		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
-		if err != unix.EINTR { //nolint:errorlint // a system call returns the number itself
+		if err != unix.EINTR {
 			return n > 0 || err != nil
 		}
 	}

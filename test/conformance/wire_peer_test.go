@@ -84,7 +84,7 @@ func (w *wirePeer) expectEnd() error {
 
 func (w *wirePeer) expectReset() error {
 	if _, err := w.r.ReadByte(); !errors.Is(err, syscall.ECONNRESET) {
-		return fmt.Errorf("got %v, want a reset", err)
+		return fmt.Errorf("got %w, want a reset", err)
 	}
 	return nil
 }
@@ -134,7 +134,7 @@ func (w *wirePeer) expectExactly(want wireBytes) error {
 		m, err := w.r.Read(got[n:])
 		n += m
 		if !bytes.HasPrefix(want, got[:n]) || err != nil {
-			return fmt.Errorf("got  %q, %v\nwant %q", clip(string(got[:n])+w.pending()), err, clip(string(want)))
+			return fmt.Errorf("got  %q, %w\nwant %q", clip(string(got[:n])+w.pending()), err, clip(string(want)))
 		}
 	}
 	return nil
@@ -162,7 +162,7 @@ func (w *wirePeer) expectChunks(want wireBytes) (rest wireBytes, err error) {
 	}
 	got, gotEnd, err := chunks(w.r, most)
 	if err != nil || got != wanted || gotEnd != wantedEnd {
-		return nil, fmt.Errorf("got  body %q and trailers %q, %v %q\nwant body %q and trailers %q",
+		return nil, fmt.Errorf("got  body %q and trailers %q, %w %q\nwant body %q and trailers %q",
 			clip(got), gotEnd, err, w.pending(), clip(wanted), wantedEnd)
 	}
 	return io.ReadAll(is)
@@ -195,7 +195,7 @@ func chunks(r *bufio.Reader, most int) (data, end string, err error) {
 		}
 		b := make([]byte, n+2)
 		if _, err := io.ReadFull(r, b); err != nil || string(b[n:]) != "\r\n" {
-			return data, "", fmt.Errorf("the chunk %q: %v", b, err)
+			return data, "", fmt.Errorf("the chunk %q: %w", b, err)
 		}
 		data += string(b[:n])
 	}

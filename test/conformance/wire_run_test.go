@@ -223,7 +223,7 @@ func (r *wireRun) afterNoUpstream(c *wirePeer, answer string) error {
 	c.write(wireBytes(probe), false)
 	head, err := c.head()
 	if err != nil || !strings.HasPrefix(head, answer) {
-		return fmt.Errorf("one more request: got %q, %v, want %q", head, err, answer)
+		return fmt.Errorf("one more request: got %q, %w, want %q", head, err, answer)
 	}
 	return nil
 }

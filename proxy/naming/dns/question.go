@@ -68,7 +68,8 @@ func (q *question[T]) turn(ctx context.Context, r *Resolver) (wait time.Duration
 	var half *halfAnswer
 	if errors.As(err, &half) {
 		r.stats.failures.Add(1)
-		answer, ttl, err = q.whole(answer, ttl, half)
+		answer, ttl = q.whole(answer, ttl, half)
+		err = nil
 	}
 	switch {
 	case errors.As(err, &dns) && dns.IsNotFound, err == nil && q.empty(answer):
@@ -84,13 +85,13 @@ func (q *question[T]) turn(ctx context.Context, r *Resolver) (wait time.Duration
 }
 
 // whole adds what is lacking of an answer from the last one.
-func (q *question[T]) whole(answer T, ttl time.Duration, half *halfAnswer) (T, time.Duration, error) {
+func (q *question[T]) whole(answer T, ttl time.Duration, half *halfAnswer) (T, time.Duration) {
 	last, _, _ := q.v.Load()
 	all := q.join(answer, last, half)
 	if !q.equal(all, answer) {
 		ttl = min(ttl, RefreshInterval) // what is kept may have changed
 	}
-	return all, ttl, nil
+	return all, ttl
 }
 
 // gone takes the answer that there is no such name.

@@ -142,7 +142,7 @@ func (n *Namer) poll(ctx context.Context) {
 			return
 		case <-n.watcher.woken:
 			if settled == nil {
-				settled = time.After(settleTime)
+				settled = time.After(settleTime) //nolint:forbidigo // it fires in milliseconds, and is waited for
 			}
 			continue
 		case <-settled:

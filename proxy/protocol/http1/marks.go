@@ -40,11 +40,13 @@ type Labeler struct {
 type LabelerKind uint8
 
 const (
-	// LabelRequest is a random label for each request, LabelConnection one for each connection: "_" and six letters or digits.
+	// LabelRequest is a random label for each request: "_" and six letters or digits.
 	LabelRequest LabelerKind = iota
+	// LabelConnection is such a label for each connection.
 	LabelConnection
-	// LabelIP is the address, LabelIPPort with its port.
+	// LabelIP is the address.
 	LabelIP
+	// LabelIPPort is the address with its port.
 	LabelIPPort
 	// LabelStatic is a text.
 	LabelStatic

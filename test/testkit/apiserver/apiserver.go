@@ -94,8 +94,8 @@ func (s *Server) WriteKubeconfig(file string, user *api.AuthInfo) error {
 func binaries() (string, error) {
 	from := os.Getenv(assets)
 	if from == "" {
-		return "", errors.New(assets + " is not set: these tests need a kube-apiserver and an etcd.\n" +
-			"Make them with `hack/cluster/build envtest` (it prints the folder), or run `make test`.")
+		return "", errors.New(assets + " is not set: these tests need a kube-apiserver and an etcd: " +
+			"make them with `hack/cluster/build envtest` (it prints the folder), or run `make test`")
 	}
 	folder, err := os.MkdirTemp("", "apiserver")
 	for _, name := range []string{"kube-apiserver", "etcd"} {
