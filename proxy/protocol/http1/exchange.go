@@ -81,7 +81,7 @@ func failureClass(f *Failure) classify.Class {
 
 // buildRequest writes the head and as much of the body as was read into x.b.
 func (x *exchange) buildRequest() *Failure {
-	x.takeOut(leadRoom + x.req.pos + 4<<10)
+	x.takeOut(leadRoom + x.req.pos + len(x.in.bytes()) + 4<<10) // what was read of the body goes with the head, in one write
 	marks := x.s.marks.Load()
 	if !marks.isZero() {
 		x.req.dropMarked(marks)
