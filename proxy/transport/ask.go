@@ -66,30 +66,19 @@ func (c *Conn) askNow(fd uintptr) bool {
 		return c.readable(fd)
 	}
 	if c.reused {
-		if _, err := retried(syscall.Read, fd, a.one[:]); err != syscall.EAGAIN { //nolint:errorlint // a system call returns the number itself
+		if _, errno := read(fd, a.one[:]); errno != syscall.EAGAIN {
 			a.err = ErrSpoke
 			return true
 		}
 	}
 	a.done = true
-	n, err := retried(syscall.Write, fd, a.p)
-	a.n = max(n, 0)
-	if err != nil && err != syscall.EAGAIN { //nolint:errorlint // a system call returns the number itself
+	n, errno := write(fd, a.p)
+	if a.n = max(n, 0); errno != 0 && errno != syscall.EAGAIN {
 		return c.readable(fd)
 	}
 	// On a new connection the peer may have spoken before the wait began, which the poller does not tell again. On one that was reused the
 	// read above was in vain, after it began.
 	return a.n < len(a.p) || !c.reused && c.readable(fd)
-}
-
-// retried makes a system call again while signals interrupt it.
-func retried(call func(int, []byte) (int, error), fd uintptr, p []byte) (int, error) {
-	for {
-		n, err := call(int(fd), p)
-		if err != syscall.EINTR { //nolint:errorlint // a system call returns the number itself
-			return n, err
-		}
-	}
 }
 
 // pollNow is a Control callback: it asks the kernel without waiting and without reading.

@@ -41,6 +41,8 @@ type Conn struct {
 	shard  uint32
 
 	readArmed, writeArmed int64
+	in, out               moved
+	onRead, onWrite       func(fd uintptr) bool
 	lazy                  lazyRead
 	onLazy                func(fd uintptr) bool
 	asked                 askedWrite
@@ -52,6 +54,13 @@ type Conn struct {
 	reused          bool
 	closed          atomic.Bool
 	onClose         func()
+}
+
+// moved is the state of a Read or a Write.
+type moved struct {
+	p   []byte
+	n   int
+	err error
 }
 
 // lazyRead is the state of a read that takes its buffer when there is something to read.
@@ -72,6 +81,7 @@ func newConn(tcp *net.TCPConn, shard uint32) (*Conn, error) {
 		ap := a.AddrPort()
 		c.remote = netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
 	}
+	c.onRead, c.onWrite = c.readNext, c.writeAll
 	c.onLazy = c.readable
 	c.onAsk = c.askNow
 	c.onPoll = c.pollNow
@@ -161,9 +171,12 @@ func (c *Conn) Read(p []byte, want int64, stop *atomic.Bool) (int, error) {
 		if stop != nil && stop.Load() {
 			return 0, ErrStopped
 		}
-		n, err := c.tcp.Read(p)
-		if n > 0 || err == nil {
-			return n, nil
+		c.in = moved{p: p}
+		err := c.raw.Read(c.onRead)
+		in := c.in
+		c.in = moved{}
+		if err == nil {
+			return in.n, in.err
 		}
 		if !errors.Is(err, os.ErrDeadlineExceeded) {
 			return 0, err
@@ -172,6 +185,17 @@ func (c *Conn) Read(p []byte, want int64, stop *atomic.Bool) (int, error) {
 			return 0, err
 		}
 	}
+}
+
+// readNext is the poller's callback of Read: it must not block.
+func (c *Conn) readNext(fd uintptr) bool {
+	n, errno := read(fd, c.in.p)
+	if n > 0 {
+		c.in.n = n
+		return true
+	}
+	c.in.err = readError(errno)
+	return c.in.err != nil
 }
 
 // ReadLazy waits like Read but takes a small buffer out of the pool only when there is something to read, so that a silent
@@ -226,20 +250,25 @@ func (c *Conn) lazyResult() (*Buffer, int, error) {
 func (c *Conn) readable(fd uintptr) bool {
 	l := &c.lazy
 	b := l.pool.Get(c.shard)
-	n, err := retried(syscall.Read, fd, b.B)
+	n, errno := read(fd, b.B)
 	if n > 0 {
 		l.buf, l.n = b, n
 		return true
 	}
 	l.pool.Put(c.shard, b)
-	if err == syscall.EAGAIN { //nolint:errorlint // a system call returns the number itself
-		return false
+	l.err = readError(errno)
+	return l.err != nil
+}
+
+// readError is the error of a read that brought nothing, or nil where it has to be waited for something.
+func readError(errno syscall.Errno) error {
+	switch errno {
+	case 0:
+		return io.EOF
+	case syscall.EAGAIN:
+		return nil
 	}
-	l.err = err
-	if err == nil {
-		l.err = io.EOF
-	}
-	return true
+	return errno
 }
 
 // Write writes all of p. stall limits the time without progress; 0 means no limit. stop is as for Read, with WakeWrite. It returns
@@ -257,10 +286,13 @@ func (c *Conn) Write(p []byte, stall time.Duration, stop *atomic.Bool) (int, err
 		if stop != nil && stop.Load() {
 			return done, ErrStopped
 		}
-		n, err := c.tcp.Write(p[done:])
+		c.out = moved{p: p[done:]}
+		err := c.raw.Write(c.onWrite)
+		n, failed := c.out.n, c.out.err
+		c.out = moved{}
 		done += n
 		if err == nil {
-			return done, nil
+			return done, failed
 		}
 		if !errors.Is(err, os.ErrDeadlineExceeded) {
 			return done, err
@@ -274,6 +306,26 @@ func (c *Conn) Write(p []byte, stall time.Duration, stop *atomic.Bool) (int, err
 		}
 		c.rearmWrite(want)
 	}
+}
+
+// writeAll is the poller's callback of Write: it must not block. It goes on until all is written or there is no room.
+func (c *Conn) writeAll(fd uintptr) bool {
+	for o := &c.out; o.n < len(o.p); {
+		n, errno := write(fd, o.p[o.n:])
+		switch {
+		case n > 0:
+			o.n += n
+		case errno == syscall.EAGAIN:
+			return false
+		case errno == 0:
+			o.err = io.ErrUnexpectedEOF
+			return true
+		default:
+			o.err = errno
+			return true
+		}
+	}
+	return true
 }
 
 func (c *Conn) rearmWrite(want int64) {
