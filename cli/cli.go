@@ -14,6 +14,8 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
+
+	"github.com/fairlead/fairlead/proxy/spelling"
 )
 
 // Exit codes. check has codes of its own.
@@ -81,6 +83,7 @@ type options struct {
 	timeout                            time.Duration
 	files                              []string
 	rules                              string
+	ruled                              bool // rules were given, were it none
 	standalone                         bool
 	bound                              []string
 }
@@ -93,7 +96,8 @@ func newRoot(o *options, program string) *cobra.Command {
 	root := &cobra.Command{
 		Use: "fairlead", Short: "Explain and check what a Fairlead mesh does", Version: o.version, SilenceErrors: true, SilenceUsage: true,
 		Annotations: map[string]string{cobra.CommandDisplayNameAnnotation: name},
-		PersistentPreRunE: func(*cobra.Command, []string) error {
+		PersistentPreRunE: func(c *cobra.Command, _ []string) error {
+			o.ruled = c.Flags().Changed("dtab")
 			if o.output != "" && o.output != "json" {
 				return fmt.Errorf("--output: expected json, found %q", o.output)
 			}
@@ -107,7 +111,7 @@ func newRoot(o *options, program string) *cobra.Command {
 	o.flags.AddFlags(flags)
 	flags.StringVarP(&o.output, "output", "o", "", "json, or nothing for text")
 	flags.StringVar(&o.mesh, "mesh", "", "name of the Mesh, where the namespace has several")
-	flags.StringVar(&o.admin, "admin", "", "admin address of one proxy (http://127.0.0.1:9990) in place of those of a cluster")
+	flags.StringVar(&o.admin, "admin", "", "admin address of one proxy (127.0.0.1:9990; a host alone has port 9990) in place of those of a cluster")
 	flags.StringVar(&o.proxy, "proxy", "", "Pod of the proxy to ask; empty: any that is ready")
 	flags.DurationVar(&o.timeout, "timeout", 30*time.Second, "how long everything may take")
 	rules := &cobra.Command{Use: "dtab", Short: "Parse, explain, check and compare rules"}
@@ -127,7 +131,11 @@ func newRoot(o *options, program string) *cobra.Command {
 // cobra would answer with help and exit code 0.
 func group(c *cobra.Command, args []string) error {
 	if len(args) > 0 {
-		return fmt.Errorf("unknown command %q for %q", args[0], c.CommandPath())
+		var names []string
+		for _, sub := range c.Commands() {
+			names = append(names, sub.Name())
+		}
+		return fmt.Errorf("unknown command %q for %q%s", args[0], c.CommandPath(), spelling.DidYouMean(args[0], names))
 	}
 	return c.Help()
 }

@@ -64,13 +64,13 @@ func newDelegate(o *options) *cobra.Command {
 func (o *options) answerer(ctx context.Context) (answerer, func(), error) {
 	var cfg *config.Config
 	var err error
-	offline := o.rules != "" || len(o.files) > 0
+	offline := o.ruled || len(o.files) > 0
 	switch {
 	case offline && (o.admin != "" || o.proxy != ""):
 		return nil, nil, errors.New("expected --admin or --proxy, or else --filename or --dtab, found both: with rules given no proxy is asked")
-	case o.rules != "" && len(o.files) > 0:
+	case o.ruled && len(o.files) > 0:
 		return nil, nil, fmt.Errorf("expected --filename or --dtab, found both")
-	case o.rules != "":
+	case o.ruled:
 		cfg, err = plainDtab(o.rules, o.bound)
 	case len(o.files) > 0:
 		var docs *documents

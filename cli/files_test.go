@@ -224,6 +224,9 @@ func TestNoCluster(t *testing.T) {
 func TestUnknownCommand(t *testing.T) {
 	run(t, "", "none").expect(t, 1, `unknown command "none" for "fairlead"`)
 	run(t, "", "dtab", "none").expect(t, 1, `unknown command "none" for "fairlead dtab"`)
+	run(t, "", "dtab", "delgate").expect(t, 1, `for "fairlead dtab", did you mean "delegate"?`)
+	run(t, "", "dtab", "delegate", "/svc/web", "--dtab", "").expect(t, 0, "does not exist")
+	run(t, "", "dtab", "lint", "--dtab", "").expect(t, 0, "0 errors")
 	run(t, "", "completion", "none").expect(t, 1, `unknown command "none" for "fairlead completion"`)
 	run(t, "", "dtab").expect(t, 0, "delegate ", "parse ")
 	run(t, "", "completion").expect(t, 0, "bash ")
@@ -278,5 +281,16 @@ func TestPlugin(t *testing.T) {
 	command.Env, command.Stdin = append(os.Environ(), asCommand+"=1"), strings.NewReader("/a")
 	if out, err := command.CombinedOutput(); err == nil || !strings.Contains(string(out), "fairlead: standard input:1:3: ") {
 		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// A host alone has the port that a Mesh gives the admin pages; a URL is what it says.
+func TestAdminAddress(t *testing.T) {
+	for base, want := range map[string]string{
+		"localhost": "localhost:9990", "[::1]": "[::1]:9990", "10.0.0.1:80": "10.0.0.1:80", "http://front": "front", "https://front:1/x": "front:1",
+	} {
+		if got, err := direct(base); err != nil || got.base.Host != want {
+			t.Errorf("%s: %v, %v, want %s", base, got, err, want)
+		}
 	}
 }

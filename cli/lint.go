@@ -81,7 +81,7 @@ func ignoring(list []string) (func(code, object string) bool, error) {
 }
 
 func (o *options) lint(ctx context.Context, ignore func(code, object string) bool) ([]lintReport, error) {
-	if o.rules != "" {
+	if o.ruled {
 		d, err := dtab.Parse(o.rules)
 		if err != nil {
 			return nil, at("--dtab", err)

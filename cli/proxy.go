@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -79,12 +80,16 @@ func adminPort(m *v1alpha1.Mesh) int { return int(m.Spec.WithDefaults().Admin.Po
 
 // direct reaches a proxy at its admin address.
 func direct(base string) (*liveProxy, error) {
-	if !strings.Contains(base, "://") {
+	alone := !strings.Contains(base, "://")
+	if alone {
 		base = "http://" + base
 	}
 	u, err := url.Parse(base)
 	if err != nil || u.Host == "" {
 		return nil, fmt.Errorf("--admin: expected http://HOST:PORT, found %q", base)
+	}
+	if alone && u.Port() == "" {
+		u.Host = net.JoinHostPort(u.Hostname(), strconv.Itoa(adminPort(&v1alpha1.Mesh{})))
 	}
 	return &liveProxy{u.Host, u, http.DefaultClient}, nil
 }

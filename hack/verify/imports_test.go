@@ -79,7 +79,7 @@ var rules = []rule{
 	{"controllers/rollup", []string{module + "/api/...", module + "/proxy/config", module + "/proxy/dtab", "k8s.io/api/...", "k8s.io/apimachinery/..."}},
 	{"controllers", []string{module + "/api/...", module + "/controllers/...", module + "/proxy/config", module + "/proxy/dtab", "k8s.io/...", "sigs.k8s.io/...", "github.com/go-logr/...", "golang.org/x/time/rate", "github.com/prometheus/..."}},
 	{"cmd/proxy", []string{module + "/proxy/app", module + "/proxy/config", module + "/proxy/control", "github.com/go-logr/...", "go.uber.org/zap/..."}},
-	{"cli", []string{module + "/api/...", module + "/config/crd", module + "/proxy/app", module + "/proxy/config", module + "/proxy/dtab/...", module + "/proxy/naming", "k8s.io/...", "sigs.k8s.io/controller-runtime/...", "sigs.k8s.io/yaml", "github.com/spf13/cobra"}},
+	{"cli", []string{module + "/api/...", module + "/config/crd", module + "/proxy/app", module + "/proxy/config", module + "/proxy/dtab/...", module + "/proxy/naming", module + "/proxy/spelling", "k8s.io/...", "sigs.k8s.io/controller-runtime/...", "sigs.k8s.io/yaml", "github.com/spf13/cobra"}},
 	{"cmd/fairlead", []string{module + "/cli", "k8s.io/cli-runtime/..."}},
 	{"cmd/operator", []string{module + "/api/...", module + "/controllers/...", "k8s.io/...", "sigs.k8s.io/...", "github.com/go-logr/...", "go.uber.org/zap/..."}},
 }

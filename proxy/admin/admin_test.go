@@ -277,7 +277,7 @@ func TestAddressTakenIsOneClearLine(t *testing.T) {
 	addr := first.Addr().String()
 	second := NewServer(Options{Metrics: telemetry.New()})
 	err := second.Start(t.Context(), addr)
-	if want := fmt.Sprintf("admin %s: bind: address already in use", addr); err == nil || err.Error() != want {
+	if want := fmt.Sprintf("admin %s: bind: address already in use; see spec.admin of the Mesh", addr); err == nil || err.Error() != want {
 		t.Errorf("Start = %v, want %s", err, want)
 	}
 	if !errors.Is(err, syscall.EADDRINUSE) {

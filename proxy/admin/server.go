@@ -55,7 +55,7 @@ func NewServer(o Options) *Server {
 }
 
 // Start listens on addr (host:port) and serves in the background until Shutdown; ctx bounds only the listening. The error reads
-// "admin 0.0.0.0:9990: bind: address already in use" and unwraps to the system's. At most 64 connections are open at once; more
+// "admin 0.0.0.0:9990: bind: address already in use; see spec.admin of the Mesh" and unwraps to the system's. At most 64 connections are open at once; more
 // are closed and counted in admin/connections_rejected.
 func (s *Server) Start(ctx context.Context, addr string) error {
 	var lc net.ListenConfig
@@ -65,7 +65,7 @@ func (s *Server) Start(ctx context.Context, addr string) error {
 		if errors.As(err, &op) {
 			err = op.Err // the rest of its text repeats the address
 		}
-		return fmt.Errorf("admin %s: %w", addr, err)
+		return fmt.Errorf("admin %s: %w; see spec.admin of the Mesh", addr, err)
 	}
 	s.addr = l.Addr()
 	go func() {

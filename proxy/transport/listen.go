@@ -54,6 +54,19 @@ type Listener struct {
 	Accepted, Refused, Starved, Errors atomic.Uint64
 }
 
+// listenError says once what the kernel says in other words.
+type listenError struct {
+	addr  netip.AddrPort
+	text  string
+	cause syscall.Errno
+}
+
+// Error implements error.
+func (e *listenError) Error() string { return "listen on " + e.addr.String() + ": " + e.text }
+
+// Unwrap returns the cause.
+func (e *listenError) Unwrap() error { return e.cause }
+
 // Listen opens addr. Its errors are one line that says what to do.
 func Listen(ctx context.Context, addr netip.AddrPort, o ListenOptions) (*Listener, error) {
 	if o.Acceptors <= 0 {
@@ -69,13 +82,13 @@ func Listen(ctx context.Context, addr netip.AddrPort, o ListenOptions) (*Listene
 	nl, err := lc.Listen(ctx, "tcp", addr.String())
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return nil, fmt.Errorf("listen on %s: address already in use: stop the process that holds port %d or choose another port: %w",
-			addr, addr.Port(), syscall.EADDRINUSE)
+		return nil, &listenError{addr, fmt.Sprintf("address already in use: stop the process that holds port %d or choose another port", addr.Port()),
+			syscall.EADDRINUSE}
 	case errors.Is(err, syscall.EACCES):
-		return nil, fmt.Errorf("listen on %s: permission denied: a port below 1024 needs CAP_NET_BIND_SERVICE; grant it or choose a higher port: %w",
-			addr, syscall.EACCES)
+		return nil, &listenError{addr, "permission denied: a port below 1024 needs CAP_NET_BIND_SERVICE; grant it or choose a higher port",
+			syscall.EACCES}
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return nil, fmt.Errorf("listen on %s: no interface of this host has the address: %w", addr, syscall.EADDRNOTAVAIL)
+		return nil, &listenError{addr, "no interface of this host has the address", syscall.EADDRNOTAVAIL}
 	case err != nil:
 		return nil, fmt.Errorf("listen on %s: %w", addr, err)
 	}

@@ -77,7 +77,7 @@ func TestListenErrors(t *testing.T) {
 	l, _ := accepting(t, ListenOptions{})
 	_, err := Listen(t.Context(), l.Addr(), ListenOptions{})
 	if !errors.Is(err, syscall.EADDRINUSE) || !strings.Contains(err.Error(), l.Addr().String()) ||
-		!strings.Contains(err.Error(), "stop the process") || strings.Contains(err.Error(), "\n") {
+		!strings.Contains(err.Error(), "stop the process") || strings.Count(err.Error(), "in use") != 1 || strings.Contains(err.Error(), "\n") {
 		t.Errorf("got %v", err)
 	}
 	_, err = Listen(t.Context(), netip.MustParseAddrPort("192.0.2.1:0"), ListenOptions{})

@@ -1,5 +1,7 @@
 package http1
 
+import "fmt"
+
 // What can be wrong with a head. The messages name the rule, never the client's bytes.
 var (
 	errBareLF         = &Failure{400, ReasonBadHeader, "a line of the head does not end in CRLF"}
@@ -43,6 +45,24 @@ var (
 	errInterimAnswer  = &Failure{502, ReasonInterimAnswer, "the rules answer with a status below 200, which ends no request"}
 	errTotalTimeout   = &Failure{503, ReasonTotalTimeout, "no answer within the total timeout"}
 )
+
+// withLimit returns f with the limit that was passed, and with the field of the router that sets it, where there is one.
+func (f *Failure) withLimit(l *Limits) *Failure {
+	limit := ""
+	switch f {
+	case errLineTooLong:
+		limit = fmt.Sprintf("%d bytes; see maxInitialLineKB", l.RequestLine)
+	case errHeaderTooLarge, errTrailerTooBig:
+		limit = fmt.Sprintf("%d bytes; see maxHeadersKB", l.HeaderBytes)
+	case errTooManyHeaders:
+		limit = fmt.Sprintf("%d lines", l.Headers)
+	case errCallDepth:
+		limit = fmt.Sprintf("%d; see maxCallDepth", l.CallDepth)
+	default:
+		return f
+	}
+	return &Failure{f.Status, f.Reason, f.Message + " (" + limit + ")"}
+}
 
 // asResponse turns what the scanner found in a response into the failure of that response.
 func asResponse(f *Failure) *Failure {

@@ -16,6 +16,7 @@ const maxErrBody = 8 << 10
 
 // refuse answers with a response made here. It reports whether the connection may go on.
 func (x *exchange) refuse(fail *Failure, closing bool) bool {
+	fail = fail.withLimit(x.limits)
 	x.o.Reason = fail.Reason
 	x.o.Class = failureClass(fail)
 	x.logFailure(fail)

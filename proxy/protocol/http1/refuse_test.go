@@ -112,6 +112,28 @@ func TestRefusedRequests(t *testing.T) {
 	}
 }
 
+// Who sent too much is told how much is allowed, and what sets it.
+func TestRefusalsNameTheLimit(t *testing.T) {
+	t.Parallel()
+	const hd = "Host: web\r\n"
+	for name, tc := range map[string]struct{ send, want string }{
+		"line":    {"GET /" + strings.Repeat("a", 4<<10) + " HTTP/1.1\r\n" + hd + "\r\n", "(4096 bytes; see maxInitialLineKB)"},
+		"headers": {"GET / HTTP/1.1\r\n" + hd + "A: " + strings.Repeat("b", 9<<10) + "\r\n\r\n", "(8192 bytes; see maxHeadersKB)"},
+		"count":   {"GET / HTTP/1.1\r\n" + hd + strings.Repeat("A: b\r\n", 100) + "\r\n", "(100 lines)"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newRig(t, rigOptions{}).dial()
+			c.send(tc.send)
+			h := c.head()
+			_, after, _ := strings.Cut(h, "l5d-err: ")
+			enc, _, _ := strings.Cut(after, "\r\n")
+			if got, err := url.QueryUnescape(enc); err != nil || !strings.HasSuffix(got, tc.want) {
+				t.Errorf("%q, %v, want it to end in %q", got, err, tc.want)
+			}
+		})
+	}
+}
+
 // seen is an Observer that keeps the outcomes.
 type seen struct {
 	noObserver
