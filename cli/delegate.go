@@ -182,6 +182,9 @@ func note(s *naming.Step) string {
 		}
 		return nowhere(s.Type)
 	case naming.StepNeg, naming.StepFail:
+		if s.Message != "" {
+			return nowhere(s.Type) + ": " + s.Message
+		}
 		return nowhere(s.Type)
 	}
 	if s.Outcome != "bound" && s.Outcome != "" {

@@ -66,7 +66,7 @@ var rules = []rule{
 	{"proxy/resilience", []string{module + "/proxy/resilience/..."}},
 	{"proxy/balance", []string{module + "/proxy/balance", module + "/proxy/naming", module + "/proxy/resilience/classify"}},
 	{"proxy/naming/k8s", []string{module + "/proxy/naming/...", module + "/proxy/dtab", module + "/proxy/telemetry", "k8s.io/api/...", "k8s.io/apimachinery/...", "k8s.io/client-go/...", "k8s.io/klog/v2", "google.golang.org/protobuf/encoding/protowire", "github.com/go-logr/logr"}},
-	{"proxy/naming", []string{module + "/proxy/naming/...", module + "/proxy/dtab", "golang.org/x/sys/unix", "golang.org/x/net/dns/dnsmessage"}},
+	{"proxy/naming", []string{module + "/proxy/naming/...", module + "/proxy/dtab", module + "/proxy/spelling", "golang.org/x/sys/unix", "golang.org/x/net/dns/dnsmessage"}},
 	{"proxy/telemetry/prometheus", []string{module + "/proxy/telemetry", "github.com/prometheus/..."}},
 	{"proxy/telemetry", nil},
 	{"proxy/transport", []string{"golang.org/x/sys/unix", "github.com/go-logr/logr"}},

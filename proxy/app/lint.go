@@ -1,6 +1,8 @@
 package app
 
 import (
+	"fmt"
+
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/proxy/config"
 	"github.com/fairlead/fairlead/proxy/dtab"
@@ -25,8 +27,13 @@ func Lint(cfg *config.Config, r *config.Router, ignore func(code, object string)
 	return lint.Check(in), nil
 }
 
-// Findings returns what Lint finds in all routers, one line each.
+// Findings returns what Lint finds in all routers, and the folders of namers that are not there, one line each.
 func Findings(cfg *config.Config) (out []string, err error) {
+	for i := range cfg.Mesh.Spec.Namers {
+		if missing := missingFolder(&cfg.Mesh.Spec.Namers[i]); missing != "" {
+			out = append(out, fmt.Sprintf("spec.namers[%d].rootDir: %s", i, missing))
+		}
+	}
 	for i := range cfg.Routers {
 		r := &cfg.Routers[i]
 		report, err := Lint(cfg, r, nil)

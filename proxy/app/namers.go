@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -105,8 +106,8 @@ func (n *namers) make(spec v1alpha1.Namer, prefix dtab.Path) (naming.Namer, erro
 		return dnssrv.New(prefix, o), nil
 	case v1alpha1.KindNamerFs:
 		bad := n.metrics.Scope("namer", strings.TrimPrefix(spec.Prefix, "/")).Counter("bad_files")
-		if info, err := os.Stat(spec.RootDir); err != nil || !info.IsDir() {
-			n.log.Info("The folder of a namer is not there: no name below it exists until it is", "prefix", prefix.String(), "rootDir", spec.RootDir)
+		if missing := missingFolder(&spec); missing != "" {
+			n.log.Info("A namer has no folder", "prefix", prefix.String(), "problem", missing)
 		}
 		return fs.New(prefix, spec.RootDir, fs.Options{Resolver: n.resolver, OnRefusal: func(file string, err error) {
 			bad.Incr(0)
@@ -116,6 +117,21 @@ func (n *namers) make(spec v1alpha1.Namer, prefix dtab.Path) (naming.Namer, erro
 		return rewrite.New(spec.Pattern, spec.Name, spec.Exact)
 	}
 	return nil, fmt.Errorf("kind %q: not known", spec.Kind)
+}
+
+// missingFolder says that the folder of a namer is not there, or "" where it is or there is none. It may come later.
+func missingFolder(spec *v1alpha1.Namer) string {
+	if spec.Kind != v1alpha1.KindNamerFs {
+		return ""
+	}
+	if info, err := os.Stat(spec.RootDir); err == nil && info.IsDir() {
+		return ""
+	}
+	text := "there is no folder " + spec.RootDir
+	if whole, err := filepath.Abs(spec.RootDir); err == nil && whole != spec.RootDir {
+		text += " (" + whole + ", from where the proxy was started)"
+	}
+	return text + ": no name of this namer exists until it is there"
 }
 
 // discovering makes a namer that answers from the API server.

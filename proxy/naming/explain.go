@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/fairlead/fairlead/proxy/dtab"
+	"github.com/fairlead/fairlead/proxy/spelling"
 )
 
 // Limits of an explanation.
@@ -344,6 +345,9 @@ func (x *explorer) lookup(s *Step, p dtab.Path, depth int, from origin) outcome 
 	switch len(tried) {
 	case 0:
 		s.Type = StepNeg
+		if out.verdict == neg {
+			s.Message = x.noNamer(p)
+		}
 	case 1:
 		more := s.more
 		*s = *tried[0]
@@ -352,6 +356,24 @@ func (x *explorer) lookup(s *Step, p dtab.Path, depth int, from origin) outcome 
 		s.Type, s.Alt = StepAlt, tried
 	}
 	return s.finish(out)
+}
+
+// noNamer says that no namer answers for a path below /#, or "" where one does, or for any other path.
+func (x *explorer) noNamer(p dtab.Path) string {
+	if len(p) < 2 || p[0] != "#" {
+		return ""
+	}
+	var near []string
+	for i := range x.rules.mounts {
+		prefix := x.rules.mounts[i].Prefix
+		if p.HasPrefix(prefix) {
+			return ""
+		}
+		if len(prefix) == 2 {
+			near = append(near, prefix.String())
+		}
+	}
+	return "no namer has this prefix" + spelling.DidYouMean(p[:2].String(), near)
 }
 
 // asked makes s the step of what one namer answers.

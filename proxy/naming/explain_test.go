@@ -70,6 +70,21 @@ func TestExplainTriesEveryBranch(t *testing.T) {
 	}
 }
 
+// A name below /# that no namer could have known says so, with the namer that was meant; one that its namer does not know does not.
+func TestExplainMissesANamer(t *testing.T) {
+	f, in := newFake(), naming.NewInterpreter()
+	in.Set(table(t, "/a => /#/io.l5d.fss; /b => /#/nothing; /c => /#/io.l5d.fs"), []naming.Mount{{Prefix: dtab.Path{"#", "io.l5d.fs"}, Namer: f}}, 0)
+	f.at("/#/io.l5d.fs/web").Set(naming.Tree{Kind: dtab.Neg})
+	for at, want := range map[string]string{
+		"/a/web": `no namer has this prefix, did you mean "/#/io.l5d.fs"?`, "/b/web": "no namer has this prefix", "/d": "",
+	} {
+		steps := find(in.Explain(t.Context(), path(t, at), nil).Root, func(s *naming.Step) bool { return s.Type == naming.StepNeg })
+		if len(steps) != 1 || steps[0].Message != want || steps[0].Outcome != "neg" {
+			t.Errorf("%s: %+v, want the message %q", at, steps, want)
+		}
+	}
+}
+
 // An explanation waits for answers and endpoints that are on their way, and says what did not come.
 func TestExplainWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -36,7 +36,7 @@ type Step struct {
 	Tree *Step  `json:"tree,omitempty"`
 	// Bound is the name of a leaf.
 	Bound *StepBound `json:"bound,omitempty"`
-	// Message says what an exception is, in words.
+	// Message says what an exception is, in words, and of a name that does not exist that no namer could have known it.
 	Message string `json:"message,omitempty"`
 
 	// Cycle is the way of a circle, from a name to itself, where this step is in one: what follows is left out.
