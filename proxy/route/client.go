@@ -1,6 +1,7 @@
 package route
 
 import (
+	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -124,6 +125,23 @@ func (c *client) attach(addrs naming.Live[naming.Addrs]) {
 	if c.sources[addrs]++; c.sources[addrs] == 1 {
 		c.follow(addrs)
 	}
+}
+
+// none returns err with what is known of why there are no endpoints.
+func (c *client) none(err error) error {
+	c.attaching.Lock()
+	addrs := c.addrs
+	c.attaching.Unlock()
+	if addrs == nil {
+		return err
+	}
+	switch a, _, failed := addrs.Load(); {
+	case a.None != "":
+		return fmt.Errorf("%w: %s", err, a.None)
+	case failed != nil:
+		return fmt.Errorf("%w: %w", err, failed)
+	}
+	return err
 }
 
 // detach takes a leaf away. A live set whose last leaf went may stand still from now on, so that another in use takes its place;

@@ -1,6 +1,7 @@
 package route
 
 import (
+	"errors"
 	"sync/atomic"
 	"time"
 
@@ -116,9 +117,13 @@ func (l *Leaf) Status() int { return l.status }
 // ready reports whether the endpoints are known.
 func (l *Leaf) ready() bool { return l.client == nil || l.client.ready.Load() }
 
-// Pick returns an endpoint that is not among tried; the caller owes its Done. A leaf with a Status has none.
+// Pick returns an endpoint that is not among tried; the caller owes its Done. A leaf with a Status has none. The error says why there is
+// no endpoint, as far as that is known.
 func (l *Leaf) Pick(shard uint32, tried []*balance.Node) (*balance.Node, error) {
 	node, err := l.client.balancer.Pick(shard, tried)
+	if errors.Is(err, balance.ErrNoEndpoints) {
+		err = l.client.none(err)
+	}
 	if l.client.indexed && err == nil && node.Endpoint.Node != l.router.options.Node {
 		l.router.chosen.remote.Incr(shard)
 	}

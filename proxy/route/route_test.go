@@ -1,6 +1,7 @@
 package route
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -9,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/fairlead/fairlead/proxy/balance"
 	"github.com/fairlead/fairlead/proxy/config"
 	"github.com/fairlead/fairlead/proxy/dtab"
 	"github.com/fairlead/fairlead/proxy/naming"
@@ -394,5 +396,31 @@ func TestChosenNames(t *testing.T) {
 	}
 	if _, err := h.BindChosen([]byte("none"), dtab.Path{"svc", "x"}, dtab.Path{"#", "none"}, nil).Choose(); err == nil || err.Reason != ReasonNoBinding {
 		t.Errorf("where nothing exists: %v", err)
+	}
+}
+
+// Who finds no endpoint is told why, as far as the namer knows.
+func TestPickSaysWhyThereIsNoEndpoint(t *testing.T) {
+	h := newHouse(t, "/svc => /#/a")
+	defer h.Close()
+	addrs := h.fake.bind("/a/web")
+	pick := func() string {
+		_, err := h.leaf("/svc/web").Pick(0, nil)
+		if !errors.Is(err, balance.ErrNoEndpoints) {
+			t.Fatalf("%v, want %v", err, balance.ErrNoEndpoints)
+		}
+		return err.Error()
+	}
+	if got := pick(); got != balance.ErrNoEndpoints.Error() {
+		t.Errorf("with nothing known: %s", got)
+	}
+	addrs.Set(naming.Addrs{None: "not resolved: no such host"})
+	if got, want := pick(), "no endpoints are available: not resolved: no such host"; got != want {
+		t.Errorf("with a reason: %s, want %s", got, want)
+	}
+	addrs.Set(naming.Addrs{})
+	addrs.Fail(errors.New("the folder is gone"))
+	if got, want := pick(), "no endpoints are available: the folder is gone"; got != want {
+		t.Errorf("with an error: %s, want %s", got, want)
 	}
 }
