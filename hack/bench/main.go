@@ -136,9 +136,11 @@ func run(ctx context.Context, o *options) error {
 	if err := b.start(ctx); err != nil {
 		return err
 	}
-	if err := b.rounds(ctx, r); err != nil {
-		return err
+	measured, failed := b.rounds(ctx, r)
+	if len(measured) == 0 {
+		return failed
 	}
+	o.cases = measured
 	r.finish(b)
 	if o.quick {
 		r.markdown(os.Stderr, o.cases)
@@ -147,40 +149,42 @@ func run(ctx context.Context, o *options) error {
 		r.markdown(os.Stdout, o.cases)
 	}
 	if o.jsonFile == "" {
-		return nil
+		return failed
 	}
 	data, err := json.MarshalIndent(r, "", " ")
 	if err != nil {
 		return fmt.Errorf("result: %w", err)
 	}
-	return os.WriteFile(o.jsonFile, append(data, '\n'), 0o644)
+	return errors.Join(failed, os.WriteFile(o.jsonFile, append(data, '\n'), 0o644))
 }
 
-// rounds takes all samples: of the cases with idle connections last and one by one, since those are open all the while.
-func (b *bench) rounds(ctx context.Context, r *report) error {
-	var others []work
+// rounds takes all samples: of the cases with idle connections last and one by one, since those are open all the while. It returns the
+// cases that it has all samples of, and an error where one is missing.
+func (b *bench) rounds(ctx context.Context, r *report) (measured []work, err error) {
 	for _, c := range b.options.cases {
 		if c.idle == 0 {
-			others = append(others, c)
+			measured = append(measured, c)
 		}
 	}
-	if len(others) > 0 {
-		if err := b.interleaved(ctx, r, others); err != nil {
-			return err
+	if len(measured) > 0 {
+		if err := b.interleaved(ctx, r, measured); err != nil {
+			return nil, err
 		}
 	}
 	for _, c := range b.options.cases {
 		if c.idle == 0 {
 			continue
 		}
-		if err := b.hold(ctx, r, c); err != nil {
-			return err
+		err := b.hold(ctx, r, c)
+		if err == nil {
+			err = b.interleaved(ctx, r, []work{c})
 		}
-		if err := errors.Join(b.interleaved(ctx, r, []work{c}), b.release()); err != nil {
-			return err
+		if err = errors.Join(err, b.release()); err != nil {
+			return measured, fmt.Errorf("%s: %w", c.name, err)
 		}
+		measured = append(measured, c)
 	}
-	return nil
+	return measured, nil
 }
 
 // interleaved takes the samples of some cases.

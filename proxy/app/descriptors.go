@@ -9,9 +9,9 @@ import (
 )
 
 const (
-	// enoughDescriptors is the limit below which a proxy warns when it starts. Three quarters are for clients, which is 10,000 for each of
+	// enoughDescriptors is the limit below which a proxy warns when it starts. All but 4,096 are for clients, which is 10,000 for each of
 	// two listeners, as many as they take unless told otherwise, and some more.
-	enoughDescriptors = 32_768
+	enoughDescriptors = 24_576
 	// shortageInterval is how often a listener says that it turned clients away, at most, and shortageLook how soon it begins to.
 	shortageInterval = 10 * time.Second
 	shortageLook     = time.Second

@@ -56,7 +56,7 @@ func TestSmallLimitIsSaid(t *testing.T) {
 	}
 	defer func() { _ = unix.Setrlimit(unix.RLIMIT_NOFILE, &old) }()
 	for limit, want := range map[uint64]string{
-		4096:              `"limit"=4096 "recommended"=32768 "clientsAtMost"=3072 "clientsAndEndpointsAtMost"=3968 "action"="raise RLIMIT_NOFILE`,
+		4096:              `"limit"=4096 "recommended"=24576 "clientsAtMost"=3072 "clientsAndEndpointsAtMost"=3968 "action"="raise RLIMIT_NOFILE`,
 		enoughDescriptors: "",
 	} {
 		if limit > old.Max {

@@ -58,7 +58,7 @@ func TestMissingFolderIsTold(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got := strings.Join(lines, "\n"); strings.Count(got, missing) != 1 || !strings.Contains(got, "is not there") {
+	if got := strings.Join(lines, "\n"); strings.Count(got, missing) != 1 || !strings.Contains(got, "there is no folder") {
 		t.Errorf("logged:\n%s", got)
 	}
 }

@@ -16,12 +16,13 @@ import (
 // ErrDescriptors means that the descriptors left are kept for what matters more than a connection to an endpoint.
 var ErrDescriptors = errors.New("too few file descriptors: raise RLIMIT_NOFILE of the process")
 
-// Of the numbers that descriptors may have, the highest quarter is not for clients, so that who is connected can still be served; and of
-// it the highest half, limited to 128, is not for endpoints either: the admin port, files of configuration and names, and queries to name
+// Of the numbers that descriptors may have, the highest quarter, limited to 4096, is not for clients, so that who is connected can still be
+// served; and of it the highest half, limited to 128, is not for endpoints either: the admin port, files of configuration and names, and queries to name
 // servers need few, but without them nobody sees what is wrong. The kernel gives the lowest number that is free, so the number of a new
 // connection says enough, and nothing has to be counted.
 const (
 	notForClients   = 4
+	maxForEndpoints = 4096
 	notForEndpoints = 8
 	maxReserve      = 128
 )
@@ -74,7 +75,7 @@ func (d *Descriptors) limit() uint64 {
 	return l.Cur
 }
 
-func forClients(limit uint64) uint64 { return limit - limit/notForClients }
+func forClients(limit uint64) uint64 { return limit - min(limit/notForClients, maxForEndpoints) }
 
 func forEndpoints(limit uint64) uint64 { return limit - min(limit/notForEndpoints, maxReserve) }
 

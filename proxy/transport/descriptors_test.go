@@ -72,7 +72,7 @@ func TestWhoMayHaveADescriptor(t *testing.T) {
 	}{
 		{71, 96, true, true}, {72, 96, false, true}, {83, 96, false, true}, {84, 96, false, false},
 		{767, 1024, true, true}, {768, 1024, false, true}, {896, 1024, false, false},
-		{749_999, 1_000_000, true, true}, {750_000, 1_000_000, false, true}, {999_871, 1_000_000, false, true},
+		{15_903, 20_000, true, true}, {15_904, 20_000, false, true}, {995_903, 1_000_000, true, true}, {995_904, 1_000_000, false, true}, {999_871, 1_000_000, false, true},
 		{1 << 30, ^uint64(0), true, true}, {3, 0, false, false},
 	} {
 		if got := isForClients(c.fd, c.limit); got != c.clients {
