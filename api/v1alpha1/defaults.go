@@ -11,6 +11,10 @@ const (
 	DefaultMaxHeadersKB            = 8
 	DefaultMaxInitialLineKB        = 4
 	DefaultMaxConnections          = 10000
+	DefaultHeaderTimeoutMs         = 10000
+	DefaultIdleTimeoutMs           = 600000
+	DefaultStallTimeoutMs          = 60000
+	DefaultMinBodyBytesPerSecond   = 100
 	DefaultTerminationGraceSeconds = 30
 	DefaultRefreshIntervalSeconds  = 5
 	DefaultEnvVar                  = "POD_NAMESPACE"
@@ -124,6 +128,10 @@ func (r *Router) setDefaults() {
 
 func (s *Server) setDefaults() {
 	setDefault(&s.MaxConnections, DefaultMaxConnections)
+	setDefault(&s.HeaderTimeoutMs, DefaultHeaderTimeoutMs)
+	setDefault(&s.IdleTimeoutMs, DefaultIdleTimeoutMs)
+	setDefault(&s.StallTimeoutMs, DefaultStallTimeoutMs)
+	setDefault(&s.MinBodyBytesPerSecond, DefaultMinBodyBytesPerSecond)
 	if f := s.AddForwardedHeader; f != nil {
 		for _, l := range []**ForwardedLabeler{&f.By, &f.For} {
 			if *l == nil {

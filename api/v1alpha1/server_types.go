@@ -28,6 +28,32 @@ type Server struct {
 	// +kubebuilder:validation:Maximum=1000000
 	MaxConcurrentRequests int32 `json:"maxConcurrentRequests,omitempty"`
 
+	// headerTimeoutMs is how long the head of a request may take from its first byte; then it is answered with 408. Default: 10000.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=86400000
+	HeaderTimeoutMs int32 `json:"headerTimeoutMs,omitempty"`
+
+	// idleTimeoutMs is how long a connection may wait for its next request. Default: 600000.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=86400000
+	IdleTimeoutMs int32 `json:"idleTimeoutMs,omitempty"`
+
+	// stallTimeoutMs is how long a client may send nothing of the body it began, and take nothing of what is written to it, and how long
+	// an endpoint may take nothing. Default: 60000.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=86400000
+	StallTimeoutMs int32 `json:"stallTimeoutMs,omitempty"`
+
+	// minBodyBytesPerSecond is how fast a body with a Content-Length has to come, on average, once it was waited for 20 seconds; then it
+	// is answered with 408. A chunked body may be a stream that trickles: it must only not stall. Default: 100.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000000000
+	MinBodyBytesPerSecond int32 `json:"minBodyBytesPerSecond,omitempty"`
+
 	// clearContext makes this the edge of the mesh: l5d-* headers are dropped from requests on their way in and from responses on
 	// their way out, and a response that carried l5d-err loses its body.
 	// +optional

@@ -66,7 +66,7 @@ func (l *listener) start(r *router, rc *config.Router, s config.Server) {
 	l.server = http1.NewServer(http1.Options{
 		Router: r, Observer: l, Buffers: l.app.buffers,
 		Log:    l.log(r),
-		Limits: limits(rc),
+		Limits: limits(rc, &s),
 	})
 	l.server.SetClearContext(s.ClearContext)
 	l.server.SetMaxRequests(s.MaxConcurrentRequests)
@@ -77,7 +77,7 @@ func (l *listener) start(r *router, rc *config.Router, s config.Server) {
 // move makes the listener serve by a router whose configuration changed, or by another one.
 func (l *listener) move(r *router, rc *config.Router, s config.Server) {
 	l.tcp.SetMaxConns(s.MaxConnections)
-	l.server.SetLimits(limits(rc))
+	l.server.SetLimits(limits(rc, &s))
 	l.server.SetClearContext(s.ClearContext)
 	l.server.SetMaxRequests(s.MaxConcurrentRequests)
 	l.server.SetMarks(marks(r.name, &s.Marks))
@@ -91,8 +91,11 @@ func (l *listener) log(r *router) logr.Logger {
 	return l.app.options.Log.WithName("http").WithValues("router", r.name, "server", l.addr.String())
 }
 
-func limits(rc *config.Router) http1.Limits {
-	return http1.Limits{RequestLine: rc.MaxInitialLine, HeaderBytes: rc.MaxHeaderBytes, CallDepth: rc.MaxCallDepth}
+func limits(rc *config.Router, s *config.Server) http1.Limits {
+	return http1.Limits{
+		RequestLine: rc.MaxInitialLine, HeaderBytes: rc.MaxHeaderBytes, CallDepth: rc.MaxCallDepth,
+		HeaderTimeout: s.HeaderTimeout, IdleTimeout: s.IdleTimeout, StallTimeout: s.StallTimeout, BodyRate: s.MinBodyRate,
+	}
 }
 
 // stop drains the listener until ctx ends.

@@ -97,7 +97,10 @@ type Server struct {
 	Addr           string
 	MaxConnections int
 	// MaxConcurrentRequests is 0 where there is no limit.
-	MaxConcurrentRequests int
+	MaxConcurrentRequests                    int
+	HeaderTimeout, IdleTimeout, StallTimeout time.Duration
+	// MinBodyRate is in bytes a second.
+	MinBodyRate int
 	// ClearContext drops l5d-* headers both ways.
 	ClearContext bool
 	Marks        Marks

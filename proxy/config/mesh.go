@@ -95,6 +95,8 @@ func compileRouter(ps *problems, field string, r *v1alpha1.Router) Router {
 		if addr, err := parseAddr(s.IP, s.Port); err == nil {
 			out.Servers = append(out.Servers, Server{
 				Addr: addr.String(), MaxConnections: int(s.MaxConnections), MaxConcurrentRequests: int(s.MaxConcurrentRequests),
+				HeaderTimeout: milliseconds(s.HeaderTimeoutMs), IdleTimeout: milliseconds(s.IdleTimeoutMs),
+				StallTimeout: milliseconds(s.StallTimeoutMs), MinBodyRate: int(s.MinBodyBytesPerSecond),
 				ClearContext: s.ClearContext, Marks: marksOf(&s),
 			})
 		}

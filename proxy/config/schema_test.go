@@ -163,7 +163,7 @@ func collect(found *[]breakage, schema map[string]any, at []any, value any) {
 		case "maximum":
 			add(rule, limit.(float64)+1, false)
 		case "minimum":
-			add(rule, limit.(float64)-1, limit.(float64) == 1 && !slices.Contains(at, any("servers")) || last == "maxConnections" || last == "maxConcurrentRequests")
+			add(rule, limit.(float64)-1, limit.(float64) == 1 && !slices.Contains(at, any("servers")) || slices.Contains(at, any("servers")) && last != "port")
 			add(rule+" by far", limit.(float64)-7, false)
 		case "enum":
 			add(rule, "bogus", false)

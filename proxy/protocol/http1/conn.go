@@ -120,6 +120,7 @@ type exchange struct {
 	bodyFailed  atomic.Bool // the client's side failed; bodyFail says how
 	bodyFail    *Failure
 	bodyBytes   int64
+	bodyWaited  int64 // nanoseconds in which nothing of the request's body came
 	tunnelFn    func()
 	tunnelLast  atomic.Int64
 }
@@ -188,6 +189,7 @@ func (x *exchange) request() bool {
 	x.target, x.node = nil, nil
 	x.tried = x.tried[:0]
 	x.o = Outcome{}
+	x.bodyWaited = 0
 	x.bodyStarted, x.bodyRunning, x.bodyOK, x.held, x.whole = false, false, false, false, false
 	x.bodyFail, x.bodyBytes, x.interims, x.wrote, x.led = nil, 0, 0, 0, 0
 	x.front, x.next, x.via, x.word = nil, nil, nil, hopWord{}

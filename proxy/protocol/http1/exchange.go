@@ -101,56 +101,6 @@ func (x *exchange) buildRequest() *Failure {
 	return fail
 }
 
-// bufferBody moves the body's beginning behind the head. It sets whole if that was all.
-func (x *exchange) bufferBody() *Failure {
-	for {
-		p := x.in.bytes()
-		all := true
-		if room := x.sent.room() - 2*chunkRoom; len(p) > room {
-			p, all = p[:max(room, 0)], false
-		}
-		data, n, ev, fail := x.reqBody.next(p)
-		if fail != nil {
-			return fail
-		}
-		x.in.r += n
-		switch ev {
-		case evData:
-			_ = x.sent.data(data) // there is room, so nothing is written and nothing fails
-		case evTrailer:
-			_ = x.sent.trailer(data)
-		case evEnd:
-			_ = x.sent.end()
-			x.whole = true
-			x.o.RequestBytes = x.sent.body
-			return nil
-		case evMore:
-			if !all || x.req.framing != framingLength || x.req.length > smallBody || int64(x.sent.room()) < x.reqBody.left+2*chunkRoom {
-				return nil
-			}
-			if fail := x.fillBody(); fail != nil {
-				return fail
-			}
-		}
-	}
-}
-
-// fillBody reads more of the request's body.
-func (x *exchange) fillBody() *Failure {
-	err := x.in.fill(x.s.buffers, transport.Now()+int64(x.limits.StallTimeout), &x.bodyStop)
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, transport.ErrTimeout):
-		return errBodyTimeout
-	case errors.Is(err, transport.ErrStopped):
-		return errClientStalled // whoever raised the flag has the real reason
-	case errors.Is(err, errFull):
-		return errTrailerTooBig
-	}
-	return errClientClosed
-}
-
 // send picks endpoints until one takes the request and its response head arrived. Another endpoint is tried only after a failed
 // connect: then no byte was sent, so any method may go on.
 func (x *exchange) send() *Failure {

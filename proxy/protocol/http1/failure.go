@@ -26,6 +26,7 @@ var (
 	errCallDepth      = &Failure{400, ReasonCallDepth, "the request passed through more proxies than allowed: it may run in a loop"}
 	errHeaderTimeout  = &Failure{408, ReasonHeaderTimeout, "the request's head did not arrive in time"}
 	errBodyTimeout    = &Failure{408, ReasonBodyTimeout, "the request's body did not arrive in time"}
+	errBodySlow       = &Failure{408, ReasonBodySlow, "the request's body came slower than allowed"}
 	errBadChunk       = &Failure{400, ReasonBadChunk, "the chunked body is malformed"}
 	errBadTrailer     = &Failure{400, ReasonBadTrailer, "a trailer line is malformed"}
 	errTrailerTooBig  = &Failure{431, ReasonHeaderTooLarge, "the trailers are larger than allowed"}
@@ -54,6 +55,8 @@ func (f *Failure) withLimit(l *Limits) *Failure {
 		limit = fmt.Sprintf("%d bytes; see maxInitialLineKB", l.RequestLine)
 	case errHeaderTooLarge, errTrailerTooBig:
 		limit = fmt.Sprintf("%d bytes; see maxHeadersKB", l.HeaderBytes)
+	case errBodySlow:
+		limit = fmt.Sprintf("%d bytes a second after %v; see minBodyBytesPerSecond", l.BodyRate, l.BodyGrace)
 	case errTooManyHeaders:
 		limit = fmt.Sprintf("%d lines", l.Headers)
 	case errCallDepth:

@@ -43,6 +43,10 @@ type Limits struct {
 	// StallTimeout is how long a client may neither send the body it announced nor take what is written to it, and how long an
 	// endpoint may take nothing; 60 s by default.
 	StallTimeout time.Duration
+	// BodyRate is how many bytes a second of a body with a Content-Length have to come, on average over the time it is waited for, once
+	// that is BodyGrace; 100 by default, after 20 s. A chunked body may be a stream that trickles.
+	BodyRate  int
+	BodyGrace time.Duration
 	// UpstreamIdleTimeout is how long an endpoint may be silent before or within a response; 15 minutes by default. Routes set
 	// tighter limits through Target.Timeouts.
 	UpstreamIdleTimeout time.Duration
@@ -64,7 +68,7 @@ func (l *Limits) setDefaults() {
 	}{
 		{&l.RequestLine, 4 << 10, maxHeaderBytes}, {&l.HeaderBytes, 8 << 10, maxHeaderBytes},
 		{&l.ResponseHeaderBytes, maxHeaderBytes, maxHeaderBytes}, {&l.Headers, 100, 1000}, {&l.CallDepth, 1000, 1 << 20},
-		{&l.ConnectAttempts, 3, 16}, {&l.LingerBytes, 256 << 10, 1 << 30},
+		{&l.ConnectAttempts, 3, 16}, {&l.BodyRate, 100, 1 << 30}, {&l.LingerBytes, 256 << 10, 1 << 30},
 	}
 	for _, i := range ints {
 		if *i.v <= 0 {
@@ -77,6 +81,7 @@ func (l *Limits) setDefaults() {
 		d time.Duration
 	}{
 		{&l.HeaderTimeout, 10 * time.Second}, {&l.IdleTimeout, 10 * time.Minute}, {&l.StallTimeout, time.Minute},
+		{&l.BodyGrace, 20 * time.Second},
 		{&l.UpstreamIdleTimeout, 15 * time.Minute}, {&l.TunnelIdleTimeout, time.Hour}, {&l.ContinueTimeout, time.Second},
 		{&l.LingerTimeout, time.Second},
 	}

@@ -20,6 +20,7 @@ const (
 	ReasonCallDepth           = "call-depth-exceeded"
 	ReasonHeaderTimeout       = "header-timeout"
 	ReasonBodyTimeout         = "request-body-timeout"
+	ReasonBodySlow            = "request-body-slow"
 	ReasonMaxForwards         = "bad-max-forwards"
 	ReasonOverload            = "overload"
 	ReasonNoRouter            = "no-router"

@@ -669,6 +669,12 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: clearContext
       type:
         scalar: boolean
+    - name: headerTimeoutMs
+      type:
+        scalar: numeric
+    - name: idleTimeoutMs
+      type:
+        scalar: numeric
     - name: ip
       type:
         scalar: string
@@ -678,7 +684,13 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: maxConnections
       type:
         scalar: numeric
+    - name: minBodyBytesPerSecond
+      type:
+        scalar: numeric
     - name: port
+      type:
+        scalar: numeric
+    - name: stallTimeoutMs
       type:
         scalar: numeric
     - name: timestampHeader

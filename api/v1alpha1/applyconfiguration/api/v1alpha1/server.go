@@ -20,6 +20,16 @@ type ServerApplyConfiguration struct {
 	// maxConcurrentRequests is how many requests may be under way: each one beyond is answered at once with 503, Retry-After: 0 and
 	// finagle-http-nack, which says that nothing was done and another proxy or endpoint may be asked. Default: no limit.
 	MaxConcurrentRequests *int32 `json:"maxConcurrentRequests,omitempty"`
+	// headerTimeoutMs is how long the head of a request may take from its first byte; then it is answered with 408. Default: 10000.
+	HeaderTimeoutMs *int32 `json:"headerTimeoutMs,omitempty"`
+	// idleTimeoutMs is how long a connection may wait for its next request. Default: 600000.
+	IdleTimeoutMs *int32 `json:"idleTimeoutMs,omitempty"`
+	// stallTimeoutMs is how long a client may send nothing of the body it began, and take nothing of what is written to it, and how long
+	// an endpoint may take nothing. Default: 60000.
+	StallTimeoutMs *int32 `json:"stallTimeoutMs,omitempty"`
+	// minBodyBytesPerSecond is how fast a body with a Content-Length has to come, on average, once it was waited for 20 seconds; then it
+	// is answered with 408. A chunked body may be a stream that trickles: it must only not stall. Default: 100.
+	MinBodyBytesPerSecond *int32 `json:"minBodyBytesPerSecond,omitempty"`
 	// clearContext makes this the edge of the mesh: l5d-* headers are dropped from requests on their way in and from responses on
 	// their way out, and a response that carried l5d-err loses its body.
 	ClearContext *bool `json:"clearContext,omitempty"`
@@ -70,6 +80,38 @@ func (b *ServerApplyConfiguration) WithMaxConnections(value int32) *ServerApplyC
 // If called multiple times, the MaxConcurrentRequests field is set to the value of the last call.
 func (b *ServerApplyConfiguration) WithMaxConcurrentRequests(value int32) *ServerApplyConfiguration {
 	b.MaxConcurrentRequests = &value
+	return b
+}
+
+// WithHeaderTimeoutMs sets the HeaderTimeoutMs field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the HeaderTimeoutMs field is set to the value of the last call.
+func (b *ServerApplyConfiguration) WithHeaderTimeoutMs(value int32) *ServerApplyConfiguration {
+	b.HeaderTimeoutMs = &value
+	return b
+}
+
+// WithIdleTimeoutMs sets the IdleTimeoutMs field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the IdleTimeoutMs field is set to the value of the last call.
+func (b *ServerApplyConfiguration) WithIdleTimeoutMs(value int32) *ServerApplyConfiguration {
+	b.IdleTimeoutMs = &value
+	return b
+}
+
+// WithStallTimeoutMs sets the StallTimeoutMs field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the StallTimeoutMs field is set to the value of the last call.
+func (b *ServerApplyConfiguration) WithStallTimeoutMs(value int32) *ServerApplyConfiguration {
+	b.StallTimeoutMs = &value
+	return b
+}
+
+// WithMinBodyBytesPerSecond sets the MinBodyBytesPerSecond field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the MinBodyBytesPerSecond field is set to the value of the last call.
+func (b *ServerApplyConfiguration) WithMinBodyBytesPerSecond(value int32) *ServerApplyConfiguration {
+	b.MinBodyBytesPerSecond = &value
 	return b
 }
 
