@@ -394,6 +394,10 @@ type Client struct {
 	// +optional
 	LoadBalancer *LoadBalancer `json:"loadBalancer,omitempty"`
 
+	// hostConnectionPool bounds what one endpoint gets.
+	// +optional
+	HostConnectionPool *HostConnectionPool `json:"hostConnectionPool,omitempty"`
+
 	// requestAttemptTimeoutMs bounds one attempt at one endpoint until its response begins. Default: none.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
@@ -403,6 +407,16 @@ type Client struct {
 	// tls is reserved.
 	// +optional
 	TLS *Reserved `json:"tls,omitempty"`
+}
+
+// HostConnectionPool bounds what one endpoint gets.
+type HostConnectionPool struct {
+	// maxSize is how many requests may be under way at one endpoint from one proxy, each of which has a connection. One that is full is
+	// passed over; when all are, a request is answered at once with 503, Retry-After: 0 and finagle-http-nack. Default: no limit.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000000
+	MaxSize int32 `json:"maxSize,omitempty"`
 }
 
 // LoadBalancer picks the endpoint of each request.

@@ -3,6 +3,9 @@ package app
 import (
 	"fmt"
 	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -60,5 +63,69 @@ func TestMaxConcurrentRequests(t *testing.T) {
 	release()
 	if status := <-held; status != http.StatusOK {
 		t.Errorf("the request under way got %d", status)
+	}
+}
+
+// TestMaxRequestsPerEndpoint: an endpoint that is full is passed over, and when all are a request is turned away at once; edits change the
+// limit under traffic.
+func TestMaxRequestsPerEndpoint(t *testing.T) {
+	slow, arrived, release := holdingBackend(t)
+	fast := backend(t, "fast")
+	port := freeport.Get(t)
+	metrics := telemetry.New()
+	a := start(t, Options{Log: testr.New(t), Metrics: metrics})
+	dir := t.TempDir()
+	put := func(addrs ...netip.AddrPort) {
+		t.Helper()
+		text := ""
+		for _, addr := range addrs {
+			text += fmt.Sprintf("%s %d\n", addr.Addr(), addr.Port())
+		}
+		if err := os.WriteFile(filepath.Join(dir, "web"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(slow)
+	text := mesh(port, "/svc => /#/io.l5d.fs") + fmt.Sprintf("  namers:\n  - {kind: io.l5d.fs, rootDir: %s}\n", dir)
+	limited := strings.Replace(text, "    dtab:", "    clients: [{prefix: /, hostConnectionPool: {maxSize: 1}}]\n    dtab:", 1)
+	if err := a.Apply(t.Context(), decode(t, limited)); err != nil {
+		t.Fatal(err)
+	}
+	c := client(t)
+	held := make(chan int, 2)
+	hold := func() {
+		go func() {
+			status, _, _ := get(t, c, port, "web")
+			held <- status
+		}()
+		<-arrived
+	}
+	hold()
+	status, body, header := get(t, c, port, "web")
+	if status != http.StatusServiceUnavailable || header.Get("Retry-After") != "0" || header.Get("finagle-http-nack") != "true" ||
+		!strings.HasPrefix(body, "endpoints-busy: ") {
+		t.Errorf("with its only endpoint full: %d %v %q", status, header, body)
+	}
+	if got := metric(t, metrics, "rt/outgoing/service/svc/web/failures/endpoints-busy"); got != 1 {
+		t.Errorf("failures/endpoints-busy is %v, want 1", got)
+	}
+	put(slow, fast)
+	eventually(t, "the second endpoint is known", func() bool { status, _, _ := get(t, c, port, "web"); return status == http.StatusOK })
+	for range 20 { // were the full one picked, it would hold this
+		if status, body, _ := get(t, c, port, "web"); status != http.StatusOK || body != "fast" {
+			t.Errorf("beside a full endpoint: %d %q", status, body)
+		}
+	}
+	put(slow)
+	if err := a.Apply(t.Context(), decode(t, text)); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the second endpoint is gone", func() bool { return len(a.Clients()["outgoing"][0].Endpoints) == 1 })
+	hold()
+	release()
+	for range 2 {
+		if status := <-held; status != http.StatusOK {
+			t.Errorf("a request that was held got %d", status)
+		}
 	}
 }

@@ -17,13 +17,17 @@ var ErrNoEndpoints = errors.New("no endpoints are available")
 // ErrTried means that every endpoint that may be picked was tried already.
 var ErrTried = errors.New("every endpoint was tried")
 
+// ErrBusy means that every endpoint that may be picked has as many requests under way as allowed.
+var ErrBusy = errors.New("every endpoint has as many requests under way as allowed")
+
 // Balancer picks the endpoint of each request. Pick may be called from any goroutine, never blocks and works on an immutable
 // snapshot. All other methods are called from one goroutine.
 type Balancer interface {
 	// Update replaces the set of endpoints. The node of an endpoint that stays (same Addr and Hop) is kept with all its state.
 	Update(endpoints []naming.Endpoint)
-	// Pick returns a node that is not among tried and counts one pending request on it; the caller owes one Done.
-	Pick(shard uint32, tried []*Node) (*Node, error)
+	// Pick returns a node that is not among tried and counts one pending request on it; the caller owes one Done. A node that has most
+	// requests under way gets no other; 0 means no limit.
+	Pick(shard uint32, tried []*Node, most int64) (*Node, error)
 	// Nodes returns the nodes of the current snapshot. It must not be changed. Safe from any goroutine.
 	Nodes() []*Node
 }
@@ -57,8 +61,15 @@ func (n *Node) Renew(e naming.Endpoint) *Node {
 // Pending returns the number of requests under way.
 func (n *Node) Pending() int64 { return n.load.pending.Load() }
 
-// Start counts one request as under way. Balancers call it in Pick.
-func (n *Node) Start() { n.load.pending.Add(1) }
+// Start counts one request as under way, unless that would be more than most, where it is not 0. It reports whether it did. Balancers call
+// it in Pick.
+func (n *Node) Start(most int64) bool {
+	if now := n.load.pending.Add(1); most == 0 || now <= most {
+		return true
+	}
+	n.load.pending.Add(-1)
+	return false
+}
 
 // Done ends one request that Pick began. Times are monotonic nanoseconds.
 func (n *Node) Done(startNs, endNs int64, c classify.Class) {

@@ -129,6 +129,8 @@ type Client struct {
 	Prefix         dtab.Prefix
 	LoadBalancer   string
 	AttemptTimeout time.Duration
+	// MaxPerEndpoint is how many requests may be under way at one endpoint.
+	MaxPerEndpoint int
 }
 
 // Dtab is an accepted Dtab.

@@ -120,6 +120,9 @@ func compileRouter(ps *problems, field string, r *v1alpha1.Router) Router {
 			Prefix:         parsePrefix(ps, fmt.Sprintf("%s.clients[%d].prefix", field, i), c.Prefix),
 			AttemptTimeout: milliseconds(c.RequestAttemptTimeoutMs),
 		}
+		if c.HostConnectionPool != nil {
+			client.MaxPerEndpoint = int(c.HostConnectionPool.MaxSize)
+		}
 		if c.LoadBalancer != nil {
 			client.LoadBalancer = c.LoadBalancer.Kind
 		}

@@ -82,6 +82,8 @@ func ruleOf(typ, field string) rule {
 		return rule{required: true, min: 1, max: 65535}
 	case "Server.maxConnections", "Server.maxConcurrentRequests":
 		return rule{min: 1, max: 1000000}
+	case "HostConnectionPool.maxSize":
+		return rule{min: 1, max: 1000000}
 	case "Server.headerTimeoutMs", "Server.idleTimeoutMs", "Server.stallTimeoutMs":
 		return rule{min: 1, max: maxTimeoutMs}
 	case "Server.minBodyBytesPerSecond":

@@ -49,8 +49,10 @@ func (l *Leaf) PickChosen(shard uint32, address []byte, tried []*balance.Node) (
 		if len(tried) > 0 {
 			return nil, errChosenFailed
 		}
+		if !node.Start(l.most) {
+			return nil, balance.ErrBusy
+		}
 		r.chosen.obeyed.Incr(shard)
-		node.Start()
 		return node, nil
 	} else if len(tried) == 0 {
 		r.chosen.astray(node, r.options.Node).Incr(shard)

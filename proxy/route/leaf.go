@@ -24,6 +24,7 @@ type Leaf struct {
 	headers     []byte
 	total       time.Duration
 	attempt     time.Duration
+	most        int64 // requests under way at an endpoint
 	chosen      bool
 	destination *destination
 }
@@ -53,12 +54,13 @@ func (n *Name) leaf(t naming.Tree) (*Leaf, *Error) {
 		}
 	}
 	cfg := n.router.settings.Load().router
+	own := cfg.ClientFor(t.Bound.ID)
 	l := &Leaf{
 		router: n.router, service: n.service, metrics: n.router.meter(n.service), client: c, status: t.Bound.Status,
 		addrs:   t.Bound.Addrs,
 		total:   cfg.ServiceFor(n.service.path).TotalTimeout,
-		attempt: cfg.ClientFor(t.Bound.ID).AttemptTimeout,
-		chosen:  n.chosen,
+		attempt: own.AttemptTimeout, most: int64(own.MaxPerEndpoint),
+		chosen: n.chosen,
 	}
 	l.headers = appendHeader(l.headers, "l5d-dst-service", n.service.path)
 	l.headers = appendHeader(l.headers, "l5d-dst-client", t.Bound.ID)
@@ -120,7 +122,7 @@ func (l *Leaf) ready() bool { return l.client == nil || l.client.ready.Load() }
 // Pick returns an endpoint that is not among tried; the caller owes its Done. A leaf with a Status has none. The error says why there is
 // no endpoint, as far as that is known.
 func (l *Leaf) Pick(shard uint32, tried []*balance.Node) (*balance.Node, error) {
-	node, err := l.client.balancer.Pick(shard, tried)
+	node, err := l.client.balancer.Pick(shard, tried, l.most)
 	if errors.Is(err, balance.ErrNoEndpoints) {
 		err = l.client.none(err)
 	}

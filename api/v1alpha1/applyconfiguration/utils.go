@@ -42,6 +42,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.ForwardedHeaderApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ForwardedLabeler"):
 		return &apiv1alpha1.ForwardedLabelerApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("HostConnectionPool"):
+		return &apiv1alpha1.HostConnectionPoolApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Identifier"):
 		return &apiv1alpha1.IdentifierApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Interpreter"):

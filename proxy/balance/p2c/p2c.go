@@ -108,19 +108,20 @@ func (s *snapshot) weigh() {
 }
 
 // Pick implements balance.Balancer.
-func (b *Balancer) Pick(_ uint32, tried []*balance.Node) (*balance.Node, error) {
+func (b *Balancer) Pick(_ uint32, tried []*balance.Node, most int64) (*balance.Node, error) {
 	s := b.snapshot.Load()
 	if len(s.serving) == 0 {
 		return nil, balance.ErrNoEndpoints
 	}
 	if len(tried) > 0 {
-		return s.pickUntried(tried)
+		return s.pickUntried(tried, most)
 	}
-	return s.pick(), nil
+	return s.pick(most)
 }
 
-// pick returns the less loaded of two nodes that serve, of which there is one at least, and counts a request on it.
-func (s *snapshot) pick() *balance.Node {
+// pick returns the less loaded of two nodes that serve, of which there is one at least, and counts a request on it. Where both are at their
+// limit it is the first that is not, from a random one on.
+func (s *snapshot) pick(most int64) (*balance.Node, error) {
 	n := len(s.serving)
 	first := s.draw()
 	if n > 1 {
@@ -131,9 +132,15 @@ func (s *snapshot) pick() *balance.Node {
 		}
 		first = s.lighter(first, second)
 	}
-	node := s.serving[first]
-	node.Start()
-	return node
+	if node := s.serving[first]; node.Start(most) {
+		return node, nil
+	}
+	for from, i := rand.IntN(n), 0; i < n; i++ {
+		if node := s.serving[(from+i)%n]; node.Start(most) {
+			return node, nil
+		}
+	}
+	return nil, balance.ErrBusy
 }
 
 func (s *snapshot) draw() int {
@@ -155,7 +162,7 @@ func (s *snapshot) lighter(i, j int) int {
 }
 
 // pickUntried is the rare path of a second attempt: Pick among what is left.
-func (s *snapshot) pickUntried(tried []*balance.Node) (*balance.Node, error) {
+func (s *snapshot) pickUntried(tried []*balance.Node, most int64) (*balance.Node, error) {
 	left := &snapshot{serving: make([]*balance.Node, 0, len(s.serving))}
 	for _, node := range s.serving {
 		if !slices.ContainsFunc(tried, func(t *balance.Node) bool { return t.Endpoint.Addr == node.Endpoint.Addr }) {
@@ -166,5 +173,5 @@ func (s *snapshot) pickUntried(tried []*balance.Node) (*balance.Node, error) {
 		return nil, balance.ErrTried
 	}
 	left.weigh()
-	return left.pick(), nil
+	return left.pick(most)
 }

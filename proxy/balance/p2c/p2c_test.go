@@ -6,6 +6,7 @@ import (
 	"math"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/fairlead/fairlead/proxy/balance"
@@ -32,7 +33,7 @@ func TestPickPrefersTheLighterNode(t *testing.T) {
 	var counts [3]int
 	for range 1000 {
 		// Requests never end, so the picks must stay level.
-		n, err := b.Pick(0, nil)
+		n, err := b.Pick(0, nil, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -53,7 +54,7 @@ func TestPickSpreadsByWeight(t *testing.T) {
 			picks := 0
 			const total = 20000
 			for range total {
-				n, _ := b.Pick(0, nil)
+				n, _ := b.Pick(0, nil, 0)
 				if n.Endpoint.Addr == heavy.Addr {
 					picks++
 				}
@@ -73,7 +74,7 @@ func TestPickLeavesOutWhatDoesNotServe(t *testing.T) {
 	down.Serving, zero.Weight = false, 0
 	b, _ := balancer(endpoint(1), down, zero)
 	for range 100 {
-		if n, _ := b.Pick(0, nil); n.Endpoint.Addr != endpoint(1).Addr {
+		if n, _ := b.Pick(0, nil, 0); n.Endpoint.Addr != endpoint(1).Addr {
 			t.Fatalf("picked %v", n.Endpoint)
 		}
 	}
@@ -81,7 +82,7 @@ func TestPickLeavesOutWhatDoesNotServe(t *testing.T) {
 		t.Errorf("Nodes has %d, want all 3", got)
 	}
 	b.Update([]naming.Endpoint{down})
-	if _, err := b.Pick(0, nil); !errors.Is(err, balance.ErrNoEndpoints) {
+	if _, err := b.Pick(0, nil, 0); !errors.Is(err, balance.ErrNoEndpoints) {
 		t.Errorf("error with no serving node: %v", err)
 	}
 }
@@ -91,7 +92,7 @@ func TestPickAvoidsTried(t *testing.T) {
 	var tried []*balance.Node
 	seen := make(map[netip.AddrPort]bool)
 	for range 3 {
-		n, err := b.Pick(0, tried)
+		n, err := b.Pick(0, tried, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -101,7 +102,7 @@ func TestPickAvoidsTried(t *testing.T) {
 	if len(seen) != 3 {
 		t.Errorf("three attempts went to %d endpoints", len(seen))
 	}
-	if _, err := b.Pick(0, tried); !errors.Is(err, balance.ErrTried) {
+	if _, err := b.Pick(0, tried, 0); !errors.Is(err, balance.ErrTried) {
 		t.Errorf("fourth attempt: %v", err)
 	}
 }
@@ -115,7 +116,7 @@ func TestPickOfAnotherSpreadsByWeight(t *testing.T) {
 	picks := 0
 	const total = 20000
 	for range total {
-		n, err := b.Pick(0, []*balance.Node{first})
+		n, err := b.Pick(0, []*balance.Node{first}, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -131,7 +132,7 @@ func TestPickOfAnotherSpreadsByWeight(t *testing.T) {
 
 func TestUpdateKeepsStateOfWhatStays(t *testing.T) {
 	b, closed := balancer(endpoint(1), endpoint(2))
-	n, _ := b.Pick(0, nil)
+	n, _ := b.Pick(0, nil, 0)
 	picked := n.Endpoint
 	changed := picked
 	changed.Weight = 5
@@ -155,12 +156,12 @@ func TestPickUnderUpdate(t *testing.T) {
 	for g := range 4 {
 		wait.Go(func() {
 			for range 3000 {
-				first, err := b.Pick(uint32(g), nil)
+				first, err := b.Pick(uint32(g), nil, 0)
 				if err != nil {
 					t.Error(err)
 					return
 				}
-				second, err := b.Pick(uint32(g), []*balance.Node{first})
+				second, err := b.Pick(uint32(g), []*balance.Node{first}, 0)
 				switch {
 				case err == nil && second.Endpoint.Addr == first.Endpoint.Addr:
 					t.Error("a second attempt went to the same endpoint")
@@ -222,9 +223,9 @@ func TestUpdateMovesAnAddressToAnotherNode(t *testing.T) {
 	old.Node, old.Hop = "n1", &naming.Hop{Node: "n1"}
 	moved.Node, moved.Hop = "n2", &naming.Hop{Node: "n2"}
 	b.Update([]naming.Endpoint{old, endpointOn(2, old.Hop)})
-	first, _ := b.Pick(0, []*balance.Node{balance.NewNode(endpoint(2), nil)})
+	first, _ := b.Pick(0, []*balance.Node{balance.NewNode(endpoint(2), nil)}, 0)
 	b.Update([]naming.Endpoint{moved, endpointOn(2, old.Hop)})
-	second, _ := b.Pick(0, []*balance.Node{balance.NewNode(endpoint(2), nil)})
+	second, _ := b.Pick(0, []*balance.Node{balance.NewNode(endpoint(2), nil)}, 0)
 	if fmt.Sprint(made, ended) != "[n1 n1 n2] [n1]" || first.Conns != "n1" || second.Conns != "n2" || second.Endpoint.Node != "n2" || second.Pending() != 1 {
 		t.Errorf("made %v, ended %v; %v, then %v with %d pending", made, ended, first.Conns, second.Conns, second.Pending())
 	}
@@ -248,9 +249,48 @@ func BenchmarkPick(b *testing.B) {
 			p, _ := balancer(endpoints...)
 			b.ReportAllocs()
 			for b.Loop() {
-				node, _ := p.Pick(0, nil)
+				node, _ := p.Pick(0, nil, 0)
 				node.Done(0, 1, classify.Success)
 			}
 		})
+	}
+}
+
+// No endpoint gets more requests than allowed, whatever draws do and whoever comes at once; those that have room get the rest.
+func TestPickKeepsTheLimit(t *testing.T) {
+	const most, nodes = 5, 3
+	b, _ := balancer(endpoint(1), endpoint(2), endpoint(3))
+	var wait sync.WaitGroup
+	var got, busy atomic.Int64
+	for range 4 {
+		wait.Go(func() {
+			for range 10 {
+				switch _, err := b.Pick(0, nil, most); {
+				case err == nil:
+					got.Add(1)
+				case errors.Is(err, balance.ErrBusy):
+					busy.Add(1)
+				default:
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wait.Wait()
+	if got.Load() != most*nodes || busy.Load() != 40-most*nodes {
+		t.Errorf("%d picks and %d refusals, want %d picks of 40", got.Load(), busy.Load(), most*nodes)
+	}
+	for _, n := range b.Nodes() {
+		if n.Pending() != most {
+			t.Errorf("%v has %d", n.Endpoint.Addr, n.Pending())
+		}
+	}
+	first := b.Nodes()[0]
+	first.Done(0, 1, classify.Success)
+	if n, err := b.Pick(0, nil, most); err != nil || n != first {
+		t.Errorf("with room at one: %v, %v", n, err)
+	}
+	if _, err := b.Pick(0, []*balance.Node{first}, most); !errors.Is(err, balance.ErrBusy) {
+		t.Errorf("a second attempt where all are full: %v", err)
 	}
 }

@@ -111,6 +111,9 @@ func (x *exchange) send() *Failure {
 			if last != nil {
 				return last
 			}
+			if errors.Is(err, balance.ErrBusy) {
+				return errBusy
+			}
 			return &Failure{502, ReasonNoEndpoints, err.Error()}
 		}
 		if attempt > 0 {

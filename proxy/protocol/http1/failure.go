@@ -32,6 +32,7 @@ var (
 	errTrailerTooBig  = &Failure{431, ReasonHeaderTooLarge, "the trailers are larger than allowed"}
 	errMaxForwards    = &Failure{400, ReasonMaxForwards, "Max-Forwards is not one number"}
 	errOverload       = &Failure{503, ReasonOverload, "more requests are under way than allowed; nothing was done for this one"}
+	errBusy           = &Failure{503, ReasonBusy, "every endpoint has as many requests under way as allowed; nothing was done for this one"}
 	errNoRouter       = &Failure{502, ReasonNoRouter, "the proxy has no configuration yet"}
 	errClientClosed   = &Failure{0, ReasonClientClosed, "the client closed its connection"}
 	errClientStalled  = &Failure{0, ReasonClientStalled, "the client stopped reading"}
@@ -46,6 +47,9 @@ var (
 	errInterimAnswer  = &Failure{502, ReasonInterimAnswer, "the rules answer with a status below 200, which ends no request"}
 	errTotalTimeout   = &Failure{503, ReasonTotalTimeout, "no answer within the total timeout"}
 )
+
+// isNack reports whether f says that nothing was done for the request and nothing is wrong with it: it may be sent elsewhere at once.
+func (f *Failure) isNack() bool { return f.Reason == ReasonOverload || f.Reason == ReasonBusy }
 
 // withLimit returns f with the limit that was passed, and with the field of the router that sets it, where there is one.
 func (f *Failure) withLimit(l *Limits) *Failure {

@@ -23,6 +23,7 @@ const (
 	ReasonBodySlow            = "request-body-slow"
 	ReasonMaxForwards         = "bad-max-forwards"
 	ReasonOverload            = "overload"
+	ReasonBusy                = "endpoints-busy"
 	ReasonNoRouter            = "no-router"
 	ReasonNoEndpoints         = "no-endpoints"
 	ReasonConnectRefused      = "connect-refused"

@@ -31,7 +31,7 @@ func (x *exchange) refuse(fail *Failure, closing bool) bool {
 	x.takeOut(transport.SmallBuffer)
 	b := appendStatusLine(x.b, fail.Status)
 	length := 0
-	if fail.Reason == ReasonOverload {
+	if fail.isNack() {
 		b = append(b, "\r\n"+HeaderNack+": true\r\nRetry-After: 0"...)
 	}
 	if !x.edge {
@@ -71,7 +71,7 @@ const (
 
 // appendReason appends the header lines that say what went wrong, without the last CRLF.
 func appendReason(b []byte, fail *Failure, message string) []byte {
-	if fail.Reason != ReasonOverload { // Linkerd has none there
+	if !fail.isNack() { // Linkerd has none there
 		b = append(b, "\r\nl5d-err: "...)
 		left := maxErrHeader
 		for _, part := range [...]string{fail.Reason, colon, message} {

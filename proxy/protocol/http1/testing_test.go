@@ -53,7 +53,7 @@ next:
 				continue next
 			}
 		}
-		n.Start()
+		n.Start(0)
 		return n, nil
 	}
 	if len(t.nodes) == 0 {

@@ -47,6 +47,9 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.fairlead.fairlead.api.v1alpha1.Client
   map:
     fields:
+    - name: hostConnectionPool
+      type:
+        namedType: com.github.fairlead.fairlead.api.v1alpha1.HostConnectionPool
     - name: loadBalancer
       type:
         namedType: com.github.fairlead.fairlead.api.v1alpha1.LoadBalancer
@@ -207,6 +210,12 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: label
       type:
         scalar: string
+- name: com.github.fairlead.fairlead.api.v1alpha1.HostConnectionPool
+  map:
+    fields:
+    - name: maxSize
+      type:
+        scalar: numeric
 - name: com.github.fairlead.fairlead.api.v1alpha1.Identifier
   map:
     fields:

@@ -15,6 +15,8 @@ type ClientApplyConfiguration struct {
 	Prefix *string `json:"prefix,omitempty"`
 	// loadBalancer picks the endpoint of each request.
 	LoadBalancer *LoadBalancerApplyConfiguration `json:"loadBalancer,omitempty"`
+	// hostConnectionPool bounds what one endpoint gets.
+	HostConnectionPool *HostConnectionPoolApplyConfiguration `json:"hostConnectionPool,omitempty"`
 	// requestAttemptTimeoutMs bounds one attempt at one endpoint until its response begins. Default: none.
 	RequestAttemptTimeoutMs *int32 `json:"requestAttemptTimeoutMs,omitempty"`
 	// tls is reserved.
@@ -40,6 +42,14 @@ func (b *ClientApplyConfiguration) WithPrefix(value string) *ClientApplyConfigur
 // If called multiple times, the LoadBalancer field is set to the value of the last call.
 func (b *ClientApplyConfiguration) WithLoadBalancer(value *LoadBalancerApplyConfiguration) *ClientApplyConfiguration {
 	b.LoadBalancer = value
+	return b
+}
+
+// WithHostConnectionPool sets the HostConnectionPool field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the HostConnectionPool field is set to the value of the last call.
+func (b *ClientApplyConfiguration) WithHostConnectionPool(value *HostConnectionPoolApplyConfiguration) *ClientApplyConfiguration {
+	b.HostConnectionPool = value
 	return b
 }
 
