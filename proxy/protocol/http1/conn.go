@@ -2,6 +2,7 @@ package http1
 
 import (
 	"errors"
+	"math/rand/v2"
 	"sync/atomic"
 	"time"
 
@@ -32,9 +33,18 @@ func (c *conn) kill() {
 	}
 }
 
-// drainGrace is how long a new connection may still bring its first request while the server drains: a client can tell the end of a kept
-// connection from a failure, but not that of a fresh one.
+// drainGrace is how long a connection may still bring one request while the server drains, which is answered with Connection: close. A
+// client that asks just when its connection is closed cannot know whether the request was taken, and may not send every one again (RFC
+// 9112 section 9.3.1); the first request of a connection many clients never send again.
 const drainGrace = time.Second
+
+// grace is drainGrace for a new connection. A kept one has a quarter to three quarters of it, so that not all clients come again at once.
+func (c *conn) grace() int64 {
+	if !c.served {
+		return int64(drainGrace)
+	}
+	return int64(drainGrace/4) + rand.Int64N(int64(drainGrace/2)) //nolint:gosec // no secret
+}
 
 func (c *conn) serve() {
 	defer c.tc.Close()
@@ -45,8 +55,8 @@ func (c *conn) serve() {
 // turn waits for bytes and serves the requests among them. It reports whether the connection goes on.
 func (c *conn) turn() bool {
 	b, n, err := c.tc.ReadLazy(c.s.buffers, transport.Now()+int64(c.s.limits.Load().IdleTimeout), &c.s.draining)
-	if errors.Is(err, transport.ErrStopped) && !c.served {
-		b, n, err = c.tc.ReadLazy(c.s.buffers, transport.Now()+int64(drainGrace), nil)
+	if errors.Is(err, transport.ErrStopped) {
+		b, n, err = c.tc.ReadLazy(c.s.buffers, transport.Now()+c.grace(), nil)
 	}
 	if err != nil {
 		return false // closed by the client, idle for too long, or draining: nothing was asked, so nothing is owed

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -132,18 +133,33 @@ func TestShutdown(t *testing.T) {
 		}
 	})
 	r := newRig(t, rigOptions{}, e.addr)
-	idle, busy, fresh := r.dial(), r.dial(), r.dial()
-	idle.send(get)
-	idle.expect(cliOK)
+	release := sync.OnceFunc(func() { close(answer) })
+	t.Cleanup(release)
+	idle, kept, busy, fresh := r.dial(), r.dial(), r.dial(), r.dial()
+	for _, c := range []*client{idle, kept} {
+		c.send(get)
+		c.expect(cliOK)
+	}
 	busy.send("GET /slow HTTP/1.1\r\nHost: web\r\n\r\n")
 	<-asked
-	eventually(t, "all are accepted", func() bool { return r.l.Accepted.Load() == 3 })
+	eventually(t, "all are accepted", func() bool { return r.l.Accepted.Load() == 4 })
 	done := make(chan error, 1)
 	go func() { done <- r.s.Shutdown(t.Context()) }()
+	eventually(t, "it drains", r.s.draining.Load)
+	eventually(t, "it stopped accepting", func() bool {
+		c, err := net.Dial("tcp", r.l.Addr().String())
+		if err == nil {
+			_ = c.Close()
+		}
+		return err != nil
+	})
+	for _, c := range []*client{fresh, kept} { // opened before: each may ask once more
+		c.send(get)
+		c.expect("HTTP/1.1 200 OK\r\nVia: 1.1 fairlead\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
+		c.expectEOF()
+	}
 	idle.expectEOF()
-	fresh.send(get) // opened before, so its first request is still answered
-	fresh.expect("HTTP/1.1 200 OK\r\nVia: 1.1 fairlead\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
-	close(answer)
+	release()
 	busy.expect("HTTP/1.1 200 OK\r\nVia: 1.1 fairlead\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
 	busy.expectEOF()
 	if err := <-done; err != nil {

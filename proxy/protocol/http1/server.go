@@ -113,8 +113,8 @@ func (s *Server) Serve(l *transport.Listener) {
 	}
 }
 
-// Shutdown stops accepting, closes connections that wait for a request, lets each other one answer the request it is at with
-// Connection: close, and closes what is left when ctx ends; then it returns ctx's error.
+// Shutdown stops accepting, gives each connection that waits for a request up to a second to bring one more, lets each answer the request
+// it is at with Connection: close, and closes what is left when ctx ends; then it returns ctx's error.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	s.draining.Store(true)
