@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -315,5 +316,36 @@ func TestShutdownCutsOffAfterItsTime(t *testing.T) {
 	close(release)
 	if _, err := net.Dial("tcp", s.Addr().String()); err == nil {
 		t.Error("the port is still open")
+	}
+}
+
+// A probe that was accepted just before the end is answered: its caller would take a closed connection for a failure.
+func TestShutdownAnswersWhoWasAccepted(t *testing.T) {
+	s := NewServer(Options{Metrics: telemetry.New()})
+	if err := s.Start(t.Context(), "127.0.0.1:0"); err != nil {
+		t.Fatal(err)
+	}
+	c, err := net.Dial("tcp", s.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for s.listener.open.Load() == 0 {
+		runtime.Gosched()
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	ended := make(chan error)
+	go func() { ended <- s.Shutdown(ctx) }()
+	<-s.served // it accepts no more
+	if _, err := io.WriteString(c, "GET /admin/ping HTTP/1.1\r\nHost: admin\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(c)
+	if err != nil || !strings.HasPrefix(string(text), "HTTP/1.1 200 OK\r\n") || !strings.Contains(string(text), "Connection: close\r\n") {
+		t.Errorf("got %q, %v", text, err)
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }

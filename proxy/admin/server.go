@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -27,12 +28,16 @@ const (
 	idleTimeout    = time.Minute
 )
 
+// quietInterval is how often Shutdown looks whether the last connection has ended.
+const quietInterval = 5 * time.Millisecond
+
 // Server serves a Handler on a port. Start it once; Shutdown ends it and its goroutine.
 type Server struct {
 	http     *http.Server
 	log      logr.Logger
 	rejected *telemetry.Counter
-	addr     net.Addr
+	listener *limitListener
+	ending   atomic.Bool
 	served   chan struct{} // closed when Serve has returned
 }
 
@@ -67,25 +72,42 @@ func (s *Server) Start(ctx context.Context, addr string) error {
 		}
 		return fmt.Errorf("admin %s: %w; see spec.admin of the Mesh", addr, err)
 	}
-	s.addr = l.Addr()
-	go func() {
-		defer close(s.served)
-		if err := s.http.Serve(&limitListener{Listener: l, rejected: s.rejected}); !errors.Is(err, http.ErrServerClosed) {
-			s.log.Error(err, "Admin server ended", "address", addr)
-		}
-	}()
+	s.Serve(l.(*net.TCPListener))
 	return nil
 }
 
-// Addr returns the address listened on, nil before Start.
-func (s *Server) Addr() net.Addr { return s.addr }
+// Serve is Start with a socket that listens already, which it takes over.
+func (s *Server) Serve(l *net.TCPListener) {
+	s.listener = &limitListener{TCPListener: l, rejected: s.rejected}
+	go func() {
+		defer close(s.served)
+		if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) && !s.ending.Load() {
+			s.log.Error(err, "Admin server ended", "address", l.Addr().String())
+		}
+	}()
+}
 
-// Shutdown stops listening, lets requests under way finish until ctx ends, then cuts them off. It returns when the server's
-// goroutine is gone; the error is ctx's if requests were cut off.
-func (s *Server) Shutdown(ctx context.Context) error {
-	if s.addr == nil {
+// Addr returns the address listened on, nil before Start.
+func (s *Server) Addr() net.Addr {
+	if s.listener == nil {
 		return nil
 	}
+	return s.listener.Addr()
+}
+
+// SyscallConn gives the socket, of a server that was started, to who hands it over to another process.
+func (s *Server) SyscallConn() (syscall.RawConn, error) { return s.listener.SyscallConn() }
+
+// Shutdown stops listening, lets requests under way, and those of connections that were accepted, finish until ctx ends, then cuts them off.
+// It returns when the server's goroutine is gone; the error is ctx's if requests were cut off.
+func (s *Server) Shutdown(ctx context.Context) error {
+	if s.listener == nil {
+		return nil
+	}
+	s.ending.Store(true)
+	_ = s.listener.Close() // once: never fails
+	s.http.SetKeepAlivesEnabled(false)
+	s.listener.quiet(ctx)
 	err := s.http.Shutdown(ctx)
 	if err != nil {
 		err = fmt.Errorf("admin shutdown: %w", errors.Join(err, s.http.Close()))
@@ -96,14 +118,21 @@ func (s *Server) Shutdown(ctx context.Context) error {
 
 // limitListener closes what comes in over the limit at once: to let it wait would make a probe time out without a word.
 type limitListener struct {
-	net.Listener
+	*net.TCPListener
 	open     atomic.Int64
 	rejected *telemetry.Counter
+	closing  sync.Once
+}
+
+// Close may be called again: net/http does.
+func (l *limitListener) Close() (err error) {
+	l.closing.Do(func() { err = l.TCPListener.Close() })
+	return err
 }
 
 func (l *limitListener) Accept() (net.Conn, error) {
 	for {
-		c, err := l.Listener.Accept()
+		c, err := l.TCPListener.Accept()
 		if err != nil {
 			return nil, err
 		}
@@ -113,6 +142,19 @@ func (l *limitListener) Accept() (net.Conn, error) {
 		l.open.Add(-1)
 		l.rejected.Incr(0)
 		_ = c.Close() // it never was of use
+	}
+}
+
+// quiet waits until no connection is open, or ctx ends: net/http's Shutdown drops the request of one that has just been accepted.
+func (l *limitListener) quiet(ctx context.Context) {
+	t := time.NewTicker(quietInterval)
+	defer t.Stop()
+	for l.open.Load() > 0 {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
 	}
 }
 
