@@ -100,7 +100,9 @@ func run(f *flags) error {
 	limitMemory(log)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
-	o := app.RunOptions{Version: version, Config: f.config, Drain: f.drain, Log: log, LogLevel: func(l string) {
+	upgrade := make(chan os.Signal, 1)
+	signal.Notify(upgrade, syscall.SIGUSR2)
+	o := app.RunOptions{Version: version, Config: f.config, Drain: f.drain, Log: log, Upgrade: upgrade, LogLevel: func(l string) {
 		level.SetLevel(map[string]zapcore.Level{"debug": zapcore.DebugLevel}[l])
 	}}
 	if f.mesh != "" {

@@ -69,6 +69,7 @@ var rules = []rule{
 	{"proxy/naming", []string{module + "/proxy/naming/...", module + "/proxy/dtab", module + "/proxy/spelling", "golang.org/x/sys/unix", "golang.org/x/net/dns/dnsmessage"}},
 	{"proxy/telemetry/prometheus", []string{module + "/proxy/telemetry", "github.com/prometheus/..."}},
 	{"proxy/telemetry", nil},
+	{"proxy/handover", []string{"golang.org/x/sys/unix"}},
 	{"proxy/transport", []string{"golang.org/x/sys/unix", "github.com/go-logr/logr"}},
 	{"proxy/protocol", []string{module + "/proxy/balance", module + "/proxy/resilience/...", module + "/proxy/transport", module + "/proxy/naming", "github.com/go-logr/logr"}},
 	{"proxy/route", []string{module + "/proxy/balance/...", module + "/proxy/config", module + "/proxy/dtab", module + "/proxy/naming", module + "/proxy/resilience/...", module + "/proxy/telemetry"}},

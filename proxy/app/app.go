@@ -14,6 +14,7 @@ import (
 
 	"github.com/fairlead/fairlead/proxy/config"
 	"github.com/fairlead/fairlead/proxy/dtab"
+	"github.com/fairlead/fairlead/proxy/handover"
 	"github.com/fairlead/fairlead/proxy/naming/dns"
 	"github.com/fairlead/fairlead/proxy/naming/k8s"
 	"github.com/fairlead/fairlead/proxy/telemetry"
@@ -40,6 +41,8 @@ type Options struct {
 	Policy func(netip.AddrPort) error
 	// LogLevel is called with the level a Mesh asks for.
 	LogLevel func(string)
+	// Inherited has the sockets that another process listened with; nil: there was none.
+	Inherited *handover.Inherited
 }
 
 // errEnded is Apply's answer once Shutdown began: a listener opened then would take connections only to cut them.

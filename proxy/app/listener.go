@@ -35,7 +35,9 @@ type listener struct {
 }
 
 func (a *App) listen(ctx context.Context, addr netip.AddrPort, s config.Server) (*listener, error) {
-	tcp, err := transport.Listen(ctx, addr, transport.ListenOptions{MaxConns: s.MaxConnections, Descriptors: a.descriptors})
+	tcp, err := transport.Listen(ctx, addr, transport.ListenOptions{
+		MaxConns: s.MaxConnections, Descriptors: a.descriptors, Socket: a.options.Inherited.Listener(addr.String()),
+	})
 	if err != nil {
 		return nil, err
 	}

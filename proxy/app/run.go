@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -16,6 +17,7 @@ import (
 	"github.com/fairlead/fairlead/proxy/admin"
 	"github.com/fairlead/fairlead/proxy/config"
 	"github.com/fairlead/fairlead/proxy/control"
+	"github.com/fairlead/fairlead/proxy/handover"
 	"github.com/fairlead/fairlead/proxy/naming/k8s"
 	"github.com/fairlead/fairlead/proxy/telemetry"
 	"github.com/fairlead/fairlead/proxy/telemetry/prometheus"
@@ -26,6 +28,9 @@ const lameDuck = 3 * time.Second
 
 // adminTimeout bounds the end of the admin server, which has nothing to lose.
 const adminTimeout = time.Second
+
+// errDraining is why a process that ends is not ready.
+var errDraining = errors.New("draining")
 
 // RunOptions of Run.
 type RunOptions struct {
@@ -38,6 +43,8 @@ type RunOptions struct {
 	Drain    time.Duration
 	Log      logr.Logger
 	LogLevel func(string)
+	// Upgrade asks for another process in place of this one; nil: nothing does.
+	Upgrade <-chan os.Signal
 }
 
 // ClusterOptions say which Mesh a proxy in a cluster serves, and where it runs.
@@ -67,17 +74,28 @@ type proxy struct {
 	// refused returns why a file is not what is served; nil in a cluster.
 	refused func() error
 	store   *k8s.Store
+	// inherited is what this process took over from another one; nil: there was none.
+	inherited *handover.Inherited
+	// applying is full while a configuration is applied, or none may be.
+	applying chan struct{}
+	serving  sync.Once // the first configuration is served
 
 	mu    sync.Mutex // guards what follows
 	admin *admin.Server
 	at    string
 	ended error
+	// took says that a configuration is served that the source has not told of yet.
+	took bool
 }
 
 // Run serves until ctx ends and then drains. It returns an error when it cannot start.
 func Run(ctx context.Context, o RunOptions) error {
 	warnOfDescriptors(o.Log)
-	p := &proxy{options: o, metrics: telemetry.New()}
+	inherited, err := handover.Take()
+	if err != nil {
+		return err
+	}
+	p := &proxy{options: o, metrics: telemetry.New(), inherited: inherited, applying: make(chan struct{}, 1)}
 	background, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	defer running.Wait()
@@ -86,19 +104,24 @@ func Run(ctx context.Context, o RunOptions) error {
 		return err
 	}
 	running.Go(func() { p.metrics.Run(background) })
+	upgrades := newUpgrader(p)
+	running.Go(func() { upgrades.run(ctx, background) })
 	failed := make(chan error, 1)
 	running.Go(func() { failed <- p.source.Run(background) })
 	select {
 	case err := <-failed:
 		return errors.Join(err, p.stop())
+	case pid := <-upgrades.replaced:
+		o.Log.Info("Draining: another process has taken over", "pid", pid)
+		err = p.stopAdmin() // first, for the other one is ready
 	case <-ctx.Done():
+		o.Log.Info("Draining")
+		p.end(errDraining)
+		if o.Cluster != nil {
+			wait(lameDuck, failed)
+		}
 	}
-	p.options.Log.Info("Draining")
-	p.end(errors.New("draining"))
-	if o.Cluster != nil {
-		wait(lameDuck, failed)
-	}
-	err := p.stop()
+	err = errors.Join(err, p.stop())
 	cancel()
 	return errors.Join(err, <-failed)
 }
@@ -115,7 +138,7 @@ func wait(d time.Duration, failed chan error) {
 
 // assemble makes the rooms and ties them together. Nothing is served before the source runs.
 func (p *proxy) assemble() error {
-	o := Options{Version: p.options.Version, Log: p.options.Log, Metrics: p.metrics, LogLevel: p.options.LogLevel}
+	o := Options{Version: p.options.Version, Log: p.options.Log, Metrics: p.metrics, LogLevel: p.options.LogLevel, Inherited: p.inherited}
 	if p.options.Cluster == nil {
 		p.app = New(o)
 		file := control.NewFile(control.FileOptions{
@@ -156,15 +179,30 @@ func (p *proxy) assemble() error {
 
 // apply is the app's Apply, with the admin server opened by the first configuration: its address stands in the Mesh.
 func (p *proxy) apply(ctx context.Context, cfg *config.Config) error {
+	if err := p.hold(ctx); err != nil {
+		return err
+	}
+	defer p.release()
+	if err := p.serve(ctx, cfg); err != nil {
+		return err
+	}
+	p.serving.Do(p.begun)
+	return nil
+}
+
+func (p *proxy) serve(ctx context.Context, cfg *config.Config) error {
 	at := net.JoinHostPort(cfg.Mesh.Spec.Admin.IP, strconv.Itoa(int(cfg.Mesh.Spec.Admin.Port)))
 	p.mu.Lock()
 	old, oldAt := p.admin, p.at
 	p.mu.Unlock()
 	next := old
+	var inherited *net.TCPListener
 	if at != oldAt {
 		next = admin.NewServer(p.pages())
-		if err := next.Start(ctx, at); err != nil {
-			return err
+		if inherited = p.inherited.Listener(at); inherited == nil {
+			if err := next.Start(ctx, at); err != nil {
+				return err
+			}
 		}
 	}
 	if err := p.app.Apply(ctx, cfg); err != nil {
@@ -174,8 +212,11 @@ func (p *proxy) apply(ctx context.Context, cfg *config.Config) error {
 		return err
 	}
 	p.mu.Lock()
-	p.admin, p.at = next, at
+	p.admin, p.at, p.took = next, at, true
 	p.mu.Unlock()
+	if inherited != nil {
+		next.Serve(inherited) // not before: until here the old process answers that it is ready, and this one is not
+	}
 	if next != old && old != nil {
 		_ = shutdownAdmin(old) // it only read
 	}
@@ -208,9 +249,9 @@ func (p *proxy) view() *View {
 
 func (p *proxy) ready() error {
 	p.mu.Lock()
-	ended := p.ended
+	ended, took := p.ended, p.took
 	p.mu.Unlock()
-	if ended != nil {
+	if ended != nil || took && p.options.Cluster == nil {
 		return ended
 	}
 	return p.source.Ready()
@@ -225,14 +266,19 @@ func (p *proxy) end(why error) {
 func (p *proxy) stop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), p.options.Drain)
 	defer cancel()
-	err := p.app.Shutdown(ctx)
+	return errors.Join(p.app.Shutdown(ctx), p.stopAdmin())
+}
+
+// stopAdmin ends the admin server, if there is one that has not ended.
+func (p *proxy) stopAdmin() error {
 	p.mu.Lock()
 	server := p.admin
+	p.admin = nil
 	p.mu.Unlock()
-	if server != nil {
-		err = errors.Join(err, shutdownAdmin(server))
+	if server == nil {
+		return nil
 	}
-	return err
+	return shutdownAdmin(server)
 }
 
 func shutdownAdmin(s *admin.Server) error {

@@ -254,6 +254,9 @@ func (f *File) load(ctx context.Context, data []byte) error {
 		return bad
 	}
 	if err := f.opts.Apply(ctx, cfg); err != nil {
+		if ctx.Err() != nil {
+			return err // not the file's fault
+		}
 		f.retryIn = retryPolls
 		f.record(nil, err)
 		return err

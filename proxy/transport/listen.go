@@ -29,6 +29,8 @@ type ListenOptions struct {
 	KeepAlive time.Duration
 	// Descriptors are shared with other listeners and with dialers; nil: with none.
 	Descriptors *Descriptors
+	// Socket listens on the address already; nil: one is opened. Its connections have KeepAlive's default.
+	Socket *net.TCPListener
 }
 
 // Listener accepts TCP connections.
@@ -78,8 +80,27 @@ func Listen(ctx context.Context, addr netip.AddrPort, o ListenOptions) (*Listene
 	if o.Descriptors == nil {
 		o.Descriptors = NewDescriptors()
 	}
-	lc := net.ListenConfig{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: o.KeepAlive, Interval: o.KeepAlive}}
-	nl, err := lc.Listen(ctx, "tcp", addr.String())
+	tl := o.Socket
+	if tl == nil {
+		var err error
+		if tl, err = open(ctx, addr, o.KeepAlive); err != nil {
+			return nil, err
+		}
+	}
+	queue, err := tl.File()
+	if err != nil {
+		_ = tl.Close() // it is not used
+		return nil, fmt.Errorf("listen on %s: %w", addr, err)
+	}
+	l := &Listener{tcp: tl, queue: queue, acceptTCP: tl.AcceptTCP, opts: o, stop: make(chan struct{})}
+	l.addr = tl.Addr().(*net.TCPAddr).AddrPort()
+	l.SetMaxConns(o.MaxConns)
+	return l, nil
+}
+
+func open(ctx context.Context, addr netip.AddrPort, keepAlive time.Duration) (*net.TCPListener, error) {
+	lc := net.ListenConfig{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: keepAlive, Interval: keepAlive}}
+	l, err := lc.Listen(ctx, "tcp", addr.String())
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
 		return nil, &listenError{addr, fmt.Sprintf("address already in use: stop the process that holds port %d or choose another port", addr.Port()),
@@ -92,16 +113,7 @@ func Listen(ctx context.Context, addr netip.AddrPort, o ListenOptions) (*Listene
 	case err != nil:
 		return nil, fmt.Errorf("listen on %s: %w", addr, err)
 	}
-	tl := nl.(*net.TCPListener)
-	queue, err := tl.File()
-	if err != nil {
-		_ = tl.Close() // it is not used
-		return nil, fmt.Errorf("listen on %s: %w", addr, err)
-	}
-	l := &Listener{tcp: tl, queue: queue, acceptTCP: tl.AcceptTCP, opts: o, stop: make(chan struct{})}
-	l.addr = tl.Addr().(*net.TCPAddr).AddrPort()
-	l.SetMaxConns(o.MaxConns)
-	return l, nil
+	return l.(*net.TCPListener), nil
 }
 
 // SetMaxConns replaces ListenOptions.MaxConns. Connections that are open stay open.
@@ -114,6 +126,9 @@ func (l *Listener) SetMaxConns(n int) {
 
 // Addr returns the address listened on, with the port that was chosen for port 0.
 func (l *Listener) Addr() netip.AddrPort { return l.addr }
+
+// SyscallConn gives the socket to who hands it over to another process. It must not be made to block.
+func (l *Listener) SyscallConn() (syscall.RawConn, error) { return l.tcp.SyscallConn() }
 
 // Close stops accepting. Open connections are not touched.
 func (l *Listener) Close() {
