@@ -1,8 +1,9 @@
-// Command soak sends traffic through bin/proxy for a long time while it edits the rules every second, asks for names that do not
-// exist, and watches that no request fails and that memory stays level.
+// Command soak sends traffic of many kinds through bin/proxy for a long time while it edits the rules every second, asks for names that do
+// not exist and goes away in the middle of responses, and watches that no request fails and that memory stays level.
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -31,7 +32,7 @@ const (
 )
 
 func main() {
-	duration := flag.Duration("duration", time.Hour, "how long")
+	duration := flag.Duration("duration", 30*time.Minute, "how long")
 	proxy := flag.String("proxy", "bin/proxy", "the binary")
 	clients := flag.Int("clients", 16, "connections")
 	flag.Parse()
@@ -42,7 +43,21 @@ func main() {
 }
 
 // counts of what happened.
-type counts struct{ requests, failures, unknown, edits atomic.Int64 }
+type counts struct {
+	requests        [len(kinds)]atomic.Int64
+	failures, edits atomic.Int64
+
+	mu    sync.Mutex
+	first error
+}
+
+// fail counts a failure, of which the first is kept.
+func (c *counts) fail(err error) {
+	c.failures.Add(1)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.first = cmp.Or(c.first, err)
+}
 
 func soak(duration time.Duration, binary string, clients int) error {
 	dir, err := os.MkdirTemp("", "fairlead-soak")
@@ -52,7 +67,7 @@ func soak(duration time.Duration, binary string, clients int) error {
 	defer os.RemoveAll(dir) //nolint:errcheck // a temporary folder
 	var ports [2]string
 	for i := range ports {
-		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "ok") }))
+		s := httptest.NewServer(http.HandlerFunc(answer))
 		defer s.Close()
 		_, ports[i], _ = net.SplitHostPort(s.Listener.Addr().String())
 	}
@@ -113,32 +128,6 @@ func ready(ctx context.Context) error {
 	}
 }
 
-// send asks for the service, and every tenth time for a name nobody has.
-func send(ctx context.Context, c *counts, id int) {
-	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 1}}
-	defer client.CloseIdleConnections()
-	for n := 0; ctx.Err() == nil; n++ {
-		host, want := "web", http.StatusOK
-		if n%10 == 9 {
-			host, want = fmt.Sprintf("nobody-%d-%d", id, n), http.StatusBadGateway
-			c.unknown.Add(1)
-		}
-		req, _ := http.NewRequest(http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d/", listen), nil)
-		req.Host = host
-		c.requests.Add(1)
-		resp, err := client.Do(req)
-		if err != nil {
-			c.failures.Add(1)
-			continue
-		}
-		if resp.StatusCode != want {
-			c.failures.Add(1)
-		}
-		_, _ = io.Copy(io.Discard, resp.Body)
-		_ = resp.Body.Close()
-	}
-}
-
 func edit(ctx context.Context, c *counts, file string, ports [2]string) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
@@ -147,16 +136,17 @@ func edit(ctx context.Context, c *counts, file string, ports [2]string) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			if write(file, ports, int(c.edits.Add(1))) != nil {
-				c.failures.Add(1)
+			if err := write(file, ports, int(c.edits.Add(1))); err != nil {
+				c.fail(err)
 			}
 		}
 	}
 }
 
 type sample struct {
-	bytes int64
-	names float64
+	bytes       int64
+	names       float64
+	descriptors int
 }
 
 func watch(ctx context.Context, pid int, duration time.Duration) ([]sample, error) {
@@ -190,6 +180,11 @@ func measure(pid int) (s sample, err error) {
 			}
 		}
 	}
+	open, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
+	if err != nil {
+		return s, err
+	}
+	s.descriptors = len(open)
 	resp, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/metrics.json?q=rt/outgoing/bindcache/path/size", admin))
 	if err != nil {
 		return s, err
@@ -218,10 +213,14 @@ func judge(c *counts, samples []sample) error {
 		return bytes
 	}
 	before, after := average(samples[n/4:n/2]), average(samples[3*n/4:])
-	fmt.Printf("%d requests (%d for unknown names), %d edits, %d failed; memory %.1f -> %.1f MB; names kept %.0f\n",
-		c.requests.Load(), c.unknown.Load(), c.edits.Load(), c.failures.Load(), before/1e6, after/1e6, samples[n-1].names)
+	fmt.Printf("| requests | number |\n| --- | --- |\n")
+	for i, k := range kinds {
+		fmt.Printf("| %s | %d |\n", k.name, c.requests[i].Load())
+	}
+	fmt.Printf("\n%d edits, %d failures; memory %.1f -> %.1f MB; descriptors %d -> %d; names kept %.0f\n",
+		c.edits.Load(), c.failures.Load(), before/1e6, after/1e6, samples[n/4].descriptors, samples[n-1].descriptors, samples[n-1].names)
 	if c.failures.Load() > 0 {
-		return fmt.Errorf("%d requests failed", c.failures.Load())
+		return fmt.Errorf("%d failures, the first: %w", c.failures.Load(), c.first)
 	}
 	if after > before*growth+slackBytes {
 		return fmt.Errorf("memory grew from %.0f to %.0f bytes", before, after)
