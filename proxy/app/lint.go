@@ -11,6 +11,9 @@ import (
 
 // Lint reads the rules of one router of a configuration. ignore is that of lint.Input.
 func Lint(cfg *config.Config, r *config.Router, ignore func(code, object string) bool) (lint.Report, error) {
+	if len(cfg.Mesh.Object.Spec.Routers) == 0 {
+		ignore = ignoringDefaults(ignore)
+	}
 	in := lint.Input{Dtab: r.Effective(), Entry: r.DstPrefix, Ignore: ignore}
 	for i := range cfg.Mesh.Spec.Namers {
 		spec := &cfg.Mesh.Spec.Namers[i]
@@ -25,6 +28,11 @@ func Lint(cfg *config.Config, r *config.Router, ignore func(code, object string)
 		in.Namers = append(in.Namers, n)
 	}
 	return lint.Check(in), nil
+}
+
+// ignoringDefaults is for routers that nobody wrote: nothing is said of the rules they have by default.
+func ignoringDefaults(ignore func(code, object string) bool) func(code, object string) bool {
+	return func(code, object string) bool { return object == "" || ignore != nil && ignore(code, object) }
 }
 
 // Findings returns what Lint finds in all routers, and the folders of namers that are not there, one line each.

@@ -31,3 +31,16 @@ func TestFindingsOfFolders(t *testing.T) {
 		t.Errorf("found %q, %v, want %q", got, err, want)
 	}
 }
+
+// Of the rules that a Mesh without routers has by default nothing is said, of those of Dtabs it is.
+func TestFindingsOfDefaults(t *testing.T) {
+	const head = "apiVersion: fairlead.dev/v1alpha1\nkind: Mesh\nmetadata: {name: test}\nspec: {}\n"
+	if got, err := Findings(decode(t, head)); err != nil || len(got) > 0 {
+		t.Errorf("found %q, %v", got, err)
+	}
+	got, err := Findings(decode(t, head+"---\napiVersion: fairlead.dev/v1alpha1\nkind: Dtab\nmetadata: {name: web}\nspec:\n"+
+		"  meshRef: {name: test}\n  router: outgoing\n  dentries: [{prefix: /svc/a, dst: /$/inet/a:80}]\n"))
+	if err != nil || len(got) != 1 || !strings.Contains(got[0], "default/web[0]") {
+		t.Errorf("found %q, %v", got, err)
+	}
+}

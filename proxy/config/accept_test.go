@@ -138,6 +138,8 @@ func TestAcceptMeshRefuses(t *testing.T) {
 			"spec.namers[0].pattern:1:3: expected '/' or the end after '*'"},
 		{"root as prefix of a namer", "  namers: [{kind: io.l5d.k8s, prefix: /}]", config.Cluster,
 			`spec.namers[0].prefix: expected at least one element, found "/"`},
+		{"namer prefix with its place", "  namers: [{kind: io.l5d.k8s, prefix: '/#/web'}]", config.Cluster,
+			`spec.namers[0].prefix: expected it without /#, which stands before it anyway, found "/#/web"`},
 		{"keys of other kinds", "  namers: [{kind: io.l5d.k8s.external, labelSelector: a, envVar: A, refreshIntervalSeconds: 1, dnsHosts: [a]}]",
 			config.Cluster, "spec.namers[0].labelSelector: key labelSelector does not belong to kind io.l5d.k8s.external\n" +
 				"spec.namers[0].envVar: key envVar does not belong to kind io.l5d.k8s.external\n" +

@@ -35,6 +35,8 @@ func checkNamers(ps *problems, namers []v1alpha1.Namer, env Environment) {
 				ps.add(grammarProblem(field+".prefix", err))
 			} else if len(path) == 0 {
 				ps.at(field+".prefix", "expected at least one element, found %s", shown(n.Prefix))
+			} else if path[0] == "#" {
+				ps.at(field+".prefix", "expected it without /#, which stands before it anyway, found %s", shown(n.Prefix))
 			}
 		}
 		if n.NeedsCluster() && env == Standalone {

@@ -97,6 +97,7 @@ func TestCheck(t *testing.T) {
 // Names below /$/ that are none are told with what was expected. Whether the namer of /$/ takes a name is asked of itself.
 func TestCheckUtilities(t *testing.T) {
 	for dst, want := range map[string]string{
+		"/$/inet/127.0.0.1:80": "error expected the port as an element of its own, as in /$/inet/127.0.0.1/80", "/$/inet/::1/80": "",
 		"/$/foo": "error expected one of inet, ", "/$/inett/web/80": `error did you mean "inet"?`, "/$/rinet/80/web": `error did you mean "io.buoyant.rinet"?`,
 		"/$/io.buoyant.http.domainToPathPf/host": `error did you mean "io.buoyant.http.domainToPathPfx"?`,
 		"/$/inet/host/http":                      `error expected a port number from 1 to 65535 after the host, as in /$/inet/host/80, found "http"`,

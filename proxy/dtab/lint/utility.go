@@ -40,6 +40,8 @@ func wrongUtility(p dtab.Path) string {
 	switch name, rest := p[1], p[2:]; {
 	case !slices.Contains(utilities, name):
 		return "expected " + expectedUtility(name)
+	case (name == "inet" || name == "fixedinet") && len(rest) > 0 && hostAndPort(rest[0]) != "":
+		return "expected the port as an element of its own, as in /$/" + name + "/" + hostAndPort(rest[0]) + ", found " + strconv.Quote(rest[0])
 	case (name == "inet" || name == "fixedinet") && len(rest) > 1 && !isPort(rest[1]) && !isPort(rest[0]):
 		return "expected a port number from 1 to 65535 after the host, as in /$/inet/host/80, found " + strconv.Quote(rest[1])
 	case name == "io.buoyant.rinet" && len(rest) > 0 && !isPort(rest[0]):
@@ -61,6 +63,15 @@ func expectedUtility(name string) string {
 		return "a name that there is, found " + strconv.Quote(name) + hint
 	}
 	return "one of " + strings.Join(utilities, ", ") + ", found " + strconv.Quote(name)
+}
+
+// hostAndPort returns host:port as host/port, or "" where s is something else.
+func hostAndPort(s string) string {
+	host, port, ok := strings.Cut(s, ":")
+	if !ok || host == "" || !isPort(port) {
+		return ""
+	}
+	return host + "/" + port
 }
 
 func isPort(s string) bool {
