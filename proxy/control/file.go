@@ -268,7 +268,7 @@ func (f *File) load(ctx context.Context, data []byte) error {
 // record keeps what came of a change. The first error of all is returned by Run, and not logged too.
 func (f *File) record(cfg *config.Config, err error) {
 	f.mu.Lock()
-	before := f.served
+	before, wrong := f.served, f.err != nil
 	known := f.again && f.err != nil && err != nil && f.err.Error() == err.Error()
 	f.err = err
 	if err == nil {
@@ -278,7 +278,7 @@ func (f *File) record(cfg *config.Config, err error) {
 	if err == nil {
 		f.reloads.Incr(0)
 		f.refused.Set(0)
-		if !same(cfg, before) {
+		if wrong || !same(cfg, before) {
 			f.opts.Log.Info("Configuration served", "path", f.opts.Path, "mesh", cfg.Mesh.Name, "revision", cfg.Revision, "dtabs", len(cfg.Dtabs))
 		}
 		return

@@ -166,6 +166,34 @@ func TestFileIsFollowed(t *testing.T) {
 }
 
 // A good file that comes back after it was lost, with the content that was served, ends the refusal.
+// Who puts the file that is served back in place of a bad one is told that all is well.
+func TestFilePutBackIsTold(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "mesh.yaml")
+	write(t, path, dtabDocument("/a"))
+	w := watchFile(t, path)
+	w.await(t, "web:/svc/web=>/a ")
+	served := 0
+	await := func(what string) {
+		t.Helper()
+		for line := range w.logs {
+			if strings.Contains(line, "Configuration served") {
+				served++
+			}
+			if strings.Contains(line, what) {
+				return
+			}
+		}
+	}
+	await("Configuration served")
+	replace(t, path, dtabDocument(`"/a & "`))
+	await("Configuration refused")
+	replace(t, path, dtabDocument("/a"))
+	await("Configuration served")
+	if served != 2 {
+		t.Errorf("told %d times that it is served, want 2", served)
+	}
+}
+
 // TestFileThatCouldNotBeAppliedIsTriedAgain: what was in the way, such as another process on its port, may have gone, and nobody edits a
 // good file for that.
 func TestFileThatCouldNotBeAppliedIsTriedAgain(t *testing.T) {
