@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"strconv"
 	"time"
 
 	"github.com/fairlead/fairlead/proxy/balance"
@@ -64,8 +65,16 @@ func (x *exchange) named(f *Failure) *Failure {
 	if client != "" {
 		out.Message += ", client " + client
 	}
+	for _, node := range x.tried {
+		if node != x.node {
+			out.Message += ", endpoint " + node.Endpoint.Addr.String()
+		}
+	}
 	if x.node != nil {
 		out.Message += ", endpoint " + x.node.Endpoint.Addr.String()
+	}
+	if attempts := 1 + x.o.ConnectRetries + x.o.Resends; attempts > 1 {
+		out.Message += ", " + strconv.Itoa(attempts) + " attempts"
 	}
 	out.Message += ")"
 	return &out

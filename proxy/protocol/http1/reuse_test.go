@@ -34,12 +34,13 @@ func TestConnectFailures(t *testing.T) {
 	})
 	t.Run("says what was tried", func(t *testing.T) {
 		t.Parallel()
-		dead := deadAddr(t)
-		r := newRig(t, rigOptions{}, dead)
+		dead, other := deadAddr(t), deadAddr(t)
+		r := newRig(t, rigOptions{}, dead, other)
 		r.target.service, r.target.client = "/svc/web", "/#/io.l5d.fs/web"
 		c := r.dial()
 		c.send(get)
-		want := "connection refused (service /svc/web, client /#/io.l5d.fs/web, endpoint " + dead.String() + ")"
+		want := "connection refused (service /svc/web, client /#/io.l5d.fs/web, endpoint " + dead.String() +
+			", endpoint " + other.String() + ", 2 attempts)"
 		encoded, _ := appendForm(nil, want, maxErrHeader)
 		if h := c.head(); !strings.Contains(h, string(encoded)+"\r\n") {
 			t.Errorf("got %q, want %q at the end of l5d-err", h, want)
