@@ -62,7 +62,7 @@ bench-hops: proxy ## One hop and two, side by side: CPU and p99.
 	hack/bench/run -cases hops,hops-open
 bench-smoke: proxy ## A few seconds of make bench, to see that it works.
 	hack/bench/run -cases keepalive-16,get-1m,post-100k,open-3000,hops -rounds 2 -duration 300ms
-soak: proxy ## An hour of traffic with edits and unknown names: nothing fails, memory stays level.
+soak: proxy ## Half an hour of traffic of many kinds with an edit a second: nothing fails, memory stays level.
 	go run ./hack/soak
 
 ##@ The cluster on this machine
