@@ -64,6 +64,11 @@ func (f *fleet) ask(t *testing.T, method, node, path string, query url.Values, i
 // start begins to call a host from every node, through the proxy of the node. count 0 is until stop.
 func (f *fleet) start(t *testing.T, host string, count int) {
 	t.Helper()
+	f.startAt(t, rate, host, count)
+}
+
+func (f *fleet) startAt(t *testing.T, rate int, host string, count int) {
+	t.Helper()
 	for node := range f.addresses {
 		f.ask(t, http.MethodPost, node, "/start", url.Values{
 			"target": {ownNode}, "host": {host}, "rate": {strconv.Itoa(rate)}, "count": {strconv.Itoa(count)},

@@ -92,7 +92,7 @@ func testSplit(t *testing.T, e *environment) {
 	e.setRuleAndWait(t, "7 * "+allV1+" & 3 * "+allV2)
 	fleet := e.fleet(t)
 	each := requests/nodeCount + 1
-	fleet.start(t, "web", each)
+	fleet.startAt(t, 3*rate, "web", each) // nothing else is going on
 	fleet.all(t, each)
 	all := fleet.stop(t)
 	noneFailed(t, all)
