@@ -39,7 +39,6 @@ func TestSlowBody(t *testing.T) {
 func TestBodyPatience(t *testing.T) {
 	t.Parallel()
 	x := &exchange{limits: &Limits{BodyRate: 1000, BodyGrace: time.Second}}
-	x.req.length = 1000
 	for _, c := range []struct {
 		kind   framing
 		came   int64
@@ -50,9 +49,10 @@ func TestBodyPatience(t *testing.T) {
 		{framingLength, 500, 0, int64(1500 * time.Millisecond)},
 		{framingLength, 500, 1400 * time.Millisecond, int64(100 * time.Millisecond)},
 		{framingLength, 1, time.Minute, int64(1001*time.Millisecond - time.Minute)},
+		{framingLength, 1 << 60, time.Hour, 1 << 62},
 		{framingChunked, 1, time.Hour, math.MaxInt64},
 	} {
-		x.reqBody = body{kind: c.kind, left: 1000 - c.came}
+		x.req.length, x.reqBody = c.came+500, body{kind: c.kind, left: 500}
 		x.bodyWaited = int64(c.waited)
 		if got := x.bodyPatience(); got != c.want {
 			t.Errorf("%d bytes after %v: %v, want %v", c.came, c.waited, time.Duration(got), time.Duration(c.want))

@@ -71,5 +71,6 @@ func (x *exchange) bodyPatience() int64 {
 		return math.MaxInt64
 	}
 	came := float64(x.req.length-x.reqBody.left) / float64(x.limits.BodyRate)
-	return int64(x.limits.BodyGrace) + int64(came*float64(time.Second)) - x.bodyWaited
+	left := float64(x.limits.BodyGrace) + came*float64(time.Second) - float64(x.bodyWaited)
+	return int64(min(left, 1<<62)) // at one byte a second, 10 GB are more nanoseconds than an int64 has
 }
