@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/proxy/balance"
 	"github.com/fairlead/fairlead/proxy/config"
 	"github.com/fairlead/fairlead/proxy/dtab"
@@ -397,6 +398,40 @@ func TestChosenNames(t *testing.T) {
 	if _, err := h.BindChosen([]byte("none"), dtab.Path{"svc", "x"}, dtab.Path{"#", "none"}, nil).Choose(); err == nil || err.Reason != ReasonNoBinding {
 		t.Errorf("where nothing exists: %v", err)
 	}
+}
+
+// An endpoint that another proxy chose has its limit too, and no other takes its place.
+func TestChosenEndpointIsBusy(t *testing.T) {
+	h, key := chosenHouse(t)
+	defer h.Close()
+	h.configure(&config.Router{
+		BindingTimeout: time.Second, Transformers: []v1alpha1.Transformer{{Kind: v1alpha1.KindTransformerLocalNode}},
+		Clients: []config.Client{{MaxPerEndpoint: 1}},
+	})
+	h.BindChosen(key, dtab.Path{"svc", "web"}, dtab.Path{"#", "web"}, nil)
+	l, err := h.Lookup(key).Choose()
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := []byte("10.0.0.42:80")
+	node, e := l.PickChosen(0, address, nil)
+	if e != nil {
+		t.Fatal(e)
+	}
+	if _, e := l.PickChosen(0, address, nil); !errors.Is(e, balance.ErrBusy) {
+		t.Errorf("a second request: %v, want %v", e, balance.ErrBusy)
+	}
+	if other, e := l.PickChosen(0, []byte("10.0.0.43:80"), nil); e != nil {
+		t.Errorf("another endpoint: %v", e)
+	} else {
+		other.Done(0, 1, classify.Success)
+	}
+	node.Done(0, 1, classify.Success)
+	again, e := l.PickChosen(0, address, nil)
+	if e != nil || again != node {
+		t.Fatalf("when the first is done: %v, %v, want the same endpoint", again, e)
+	}
+	again.Done(0, 1, classify.Success)
 }
 
 // Who finds no endpoint is told why, as far as the namer knows.
