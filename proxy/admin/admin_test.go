@@ -349,3 +349,60 @@ func TestShutdownAnswersWhoWasAccepted(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// So is one that is accepted while the shutdown begins. What was not accepted waits for whoever has the socket next.
+func TestShutdownLosesNoneItAccepts(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for range 500 {
+		f, err := l.(*net.TCPListener).File()
+		if err != nil {
+			t.Fatal(err)
+		}
+		own, err := net.FileListener(f)
+		_ = f.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := NewServer(Options{Metrics: telemetry.New()})
+		s.Serve(own.(*net.TCPListener))
+		c, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(c, "GET /admin/ping HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Shutdown(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if !waits(t, l.(*net.TCPListener)) {
+			if text, err := io.ReadAll(c); err != nil || !strings.HasPrefix(string(text), "HTTP/1.1 200 OK\r\n") {
+				t.Fatalf("one that was accepted got %q, %v", text, err)
+			}
+		}
+		_ = c.Close()
+	}
+}
+
+// waits takes a connection that waits to be accepted, and reports whether there was one.
+func waits(t *testing.T, l *net.TCPListener) bool {
+	t.Helper()
+	raw, err := l.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	waited := false
+	if err := raw.Control(func(fd uintptr) {
+		if c, _, err := syscall.Accept4(int(fd), syscall.SOCK_CLOEXEC); err == nil {
+			waited = true
+			_ = syscall.Close(c)
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return waited
+}

@@ -105,14 +105,14 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		return nil
 	}
 	s.ending.Store(true)
-	_ = s.listener.Close() // once: never fails
 	s.http.SetKeepAlivesEnabled(false)
+	_ = s.listener.Close() // once: never fails
+	<-s.served             // one that is being accepted counts as open from here on
 	s.listener.quiet(ctx)
 	err := s.http.Shutdown(ctx)
 	if err != nil {
 		err = fmt.Errorf("admin shutdown: %w", errors.Join(err, s.http.Close()))
 	}
-	<-s.served
 	return err
 }
 
