@@ -100,7 +100,7 @@ func (x *exchange) buildRequest() *Failure {
 		x.b = x.appendMarks(x.b, marks)
 	}
 	x.b = x.req.appendEnd(appendForwards(x.b, x.forwards))
-	x.sent = sink{b: x.b, chunked: x.req.framing == framingChunked}
+	x.sent = sink{b: x.b, chunked: x.req.framing == framingChunked, mark: marks.Timestamp}
 	x.held = x.req.expect
 	if x.held {
 		return nil

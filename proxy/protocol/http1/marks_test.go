@@ -90,6 +90,26 @@ func TestMarks(t *testing.T) {
 	}
 }
 
+// TestNoTrailerIsAMark: a recipient that merges trailers into headers would take the client's for the proxy's.
+func TestNoTrailerIsAMark(t *testing.T) {
+	t.Parallel()
+	trailers := make(chan string, 1)
+	e := newEndpoint(t, func(_ int, c *client) {
+		c.head()
+		_, trailer := c.chunks(t)
+		trailers <- trailer
+		c.reply("HTTP/1.1 204 No Content\r\n\r\n")
+	})
+	r := newRig(t, rigOptions{}, e.addr)
+	r.s.SetMarks(Marks{Timestamp: "X-Start"})
+	c := r.dial()
+	c.send("POST /a HTTP/1.1\r\nHost: web\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nx-start: 1\r\nX-Sum: 2\r\nX-Forwarded-For: 3\r\n\r\n")
+	if got, want := <-trailers, "X-Sum: 2\r\n"; got != want {
+		t.Errorf("trailers %q, want %q", got, want)
+	}
+	c.head()
+}
+
 // TestLabels: a label of a connection stays, that of a request does not, and addresses of IPv6 are quoted.
 func TestLabels(t *testing.T) {
 	t.Parallel()

@@ -1,6 +1,7 @@
 package http1
 
 import (
+	"bytes"
 	"errors"
 	"sync/atomic"
 	"time"
@@ -86,6 +87,7 @@ type sink struct {
 	stall   time.Duration
 	stop    *atomic.Bool
 	body    int64
+	mark    string // the name of a header that the proxy writes, so that no trailer may have it, or ""
 }
 
 func (k *sink) flush() error {
@@ -134,7 +136,7 @@ func (k *sink) raw(p []byte) error {
 }
 
 func (k *sink) trailer(line []byte) error {
-	if !k.chunked || !trailerAllowed(line) {
+	if !k.chunked || !trailerAllowed(line) || k.mark != "" && equalFold(line[:bytes.IndexByte(line, ':')], k.mark) {
 		return nil
 	}
 	if k.room() < len(line)+16 {
