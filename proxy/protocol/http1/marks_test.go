@@ -102,12 +102,15 @@ func TestNoTrailerIsAMark(t *testing.T) {
 	})
 	r := newRig(t, rigOptions{}, e.addr)
 	r.s.SetMarks(Marks{Timestamp: "X-Start"})
-	c := r.dial()
-	c.send("POST /a HTTP/1.1\r\nHost: web\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nx-start: 1\r\nX-Sum: 2\r\nX-Forwarded-For: 3\r\n\r\n")
-	if got, want := <-trailers, "X-Sum: 2\r\n"; got != want {
-		t.Errorf("trailers %q, want %q", got, want)
+	for _, size := range []int{1, 200_000} { // in the first buffer, and by its own goroutine
+		c := r.dial()
+		c.send(fmt.Sprintf("POST /a HTTP/1.1\r\nHost: web\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\nx-start: 1\r\nX-Sum: 2\r\nX-Forwarded-For: 3\r\n\r\n",
+			size, strings.Repeat("a", size)))
+		if got, want := <-trailers, "X-Sum: 2\r\n"; got != want {
+			t.Errorf("%d bytes: trailers %q, want %q", size, got, want)
+		}
+		c.head()
 	}
-	c.head()
 }
 
 // TestLabels: a label of a connection stays, that of a request does not, and addresses of IPv6 are quoted.

@@ -174,7 +174,7 @@ func (x *exchange) startBody() {
 	x.bodyStop.Store(false)
 	x.bodyFailed.Store(false)
 	x.sent = sink{c: x.up.c, chunked: x.req.framing == framingChunked, ended: x.sent.ended, stall: x.limits.StallTimeout,
-		stop: &x.bodyStop, body: x.sent.body}
+		stop: &x.bodyStop, body: x.sent.body, mark: x.sent.mark}
 	go x.bodyFn()
 }
 
