@@ -208,3 +208,51 @@ func TestStorms(t *testing.T) {
 		t.Errorf("after the storms: %v, %v", resp, err)
 	}
 }
+
+// TestEndpointVanishes has endpoints that are there no more without a word, as after a lost node: one before its answer, one within its head. The proxy
+// gives both up, says so, and keeps nothing of them.
+func TestEndpointVanishes(t *testing.T) {
+	t.Parallel()
+	silent := func(before string) string {
+		l := listen(t)
+		go func() {
+			for {
+				conn, err := l.Accept()
+				if err != nil {
+					return
+				}
+				go func() {
+					if _, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
+						_, _ = io.WriteString(conn, before)
+						_, _ = io.Copy(io.Discard, conn) // until the proxy gives up
+					}
+					_ = conn.Close()
+				}()
+			}
+		}()
+		return l.Addr().String()
+	}
+	p := startWith(t, "", "    clients: [{prefix: /, requestAttemptTimeoutMs: 300}]\n", map[string]string{
+		"mute": silent(""), "head": silent("HTTP/1.1 200 OK\r\nX-A: "),
+	})
+	settled := p.settles(t, 0, "mute", "head")
+	for range 4 {
+		for _, host := range []string{"mute", "head"} {
+			req, err := http.NewRequest(http.MethodGet, p.url(), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Host = host
+			resp, err := http.DefaultTransport.RoundTrip(req)
+			if err != nil {
+				t.Fatalf("%s: %v", host, err)
+			}
+			_ = resp.Body.Close()
+			if resp.StatusCode != http.StatusServiceUnavailable || !strings.HasPrefix(resp.Header.Get("l5d-err"), "attempt-timeout") {
+				t.Errorf("%s: %s, l5d-err %q; want 503, attempt-timeout", host, resp.Status, resp.Header.Get("l5d-err"))
+			}
+		}
+	}
+	http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+	settled()
+}

@@ -62,11 +62,17 @@ type proxy struct {
 // start starts the proxy with one name for each backend, by its Host. It ends with the test, and must then have had no failure of its own.
 func start(t *testing.T, backends map[string]string) *proxy {
 	t.Helper()
+	return startWith(t, "", "", backends)
+}
+
+// startWith is start with more in the server and in the router of the Mesh.
+func startWith(t *testing.T, server, router string, backends map[string]string) *proxy {
+	t.Helper()
 	ports := freeport.Get(t)
 	p := &proxy{port: ports, admin: freeport.Get(t)}
 	var text strings.Builder
 	fmt.Fprintf(&text, "apiVersion: fairlead.dev/v1alpha1\nkind: Mesh\nmetadata: {name: clients}\nspec:\n  admin: {port: %d}\n"+
-		"  routers:\n  - name: outgoing\n    servers: [{port: %d}]\n    dtab:\n", p.admin, p.port)
+		"  routers:\n  - name: outgoing\n    servers: [{port: %d%s}]\n%s    dtab:\n", p.admin, p.port, server, router)
 	for host, addr := range backends {
 		h, port, err := net.SplitHostPort(addr)
 		if err != nil {
