@@ -151,6 +151,12 @@ func wireMutations() []mutation {
 func requestMutations() []mutation {
 	return []mutation{
 		{
+			name: "let a trailer behind a long body be named as the proxy's header", file: "proxy/protocol/http1/relay.go",
+			search:  ", mark: x.sent.mark}",
+			replace: "}",
+			pkg:     "./proxy/protocol/http1", run: "^TestNoTrailerIsAMark$",
+		},
+		{
 			name: "skip the swap: an edit is applied and not served", file: "proxy/app/app.go",
 			search:  "		routers[rc.Name].set(rc, mounts, changes[i])\n",
 			replace: "		if gone[rc.Name] == nil {\n			routers[rc.Name].set(rc, mounts, changes[i])\n		}\n",
@@ -210,6 +216,24 @@ func requestMutations() []mutation {
 // overloadMutations break what happens when there is no room.
 func overloadMutations() []mutation {
 	return []mutation{
+		{
+			name: "take one request more than an endpoint may have", file: "proxy/balance/balance.go",
+			search:  "most == 0 || now <= most {",
+			replace: "most == 0 || now <= most+1 {",
+			pkg:     "./proxy/balance/p2c", run: "^TestPickKeepsTheLimit$",
+		},
+		{
+			name: "let another proxy's choice have more than an endpoint may have", file: "proxy/route/chosen.go",
+			search:  "		if !node.Start(l.most) {\n",
+			replace: "		if !node.Start(0) {\n",
+			pkg:     "./proxy/route", run: "^TestChosenEndpointIsBusy$",
+		},
+		{
+			name: "wait for a slow body for ever", file: "proxy/protocol/http1/upload.go",
+			search:  " - float64(x.bodyWaited)",
+			replace: " - 0*float64(x.bodyWaited)",
+			pkg:     "./proxy/protocol/http1", run: "^TestBodyPatience$",
+		},
 		{
 			name: "take one request more than allowed", file: "proxy/protocol/http1/admission.go",
 			search:  "	if a.pending.Add(1) <= limit {",
@@ -300,6 +324,12 @@ func hopMutations() []mutation {
 // stateMutations break what a proxy keeps and tells of what it serves.
 func stateMutations() []mutation {
 	return []mutation{
+		{
+			name: "lose who is being accepted as the admin server ends", file: "proxy/admin/server.go",
+			search:  "	<-s.served             // one that is being accepted counts as open from here on\n",
+			replace: "",
+			pkg:     "./proxy/admin", run: "^TestShutdownLosesNoneItAccepts$",
+		},
 		{
 			name: "report the wanted in place of the served revision", file: "proxy/control/cluster.go",
 			search:  "	if err := c.opts.Apply(ctx, cfg); err != nil {\n",
