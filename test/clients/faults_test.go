@@ -168,7 +168,7 @@ func TestStorms(t *testing.T) {
 	go func() { _ = big.Serve(l) }()
 	defer big.Close() //nolint:errcheck // the test is over
 	p := start(t, map[string]string{"big": l.Addr().String(), "mute": mute.Addr().String()})
-	settled := p.settles(t, 2*atOnce, "big", "mute")
+	settled := p.settles(t, 2, "big", "mute")
 	for name, c := range map[string]struct {
 		send string
 		read int
