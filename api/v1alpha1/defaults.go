@@ -14,6 +14,7 @@ const (
 	DefaultHeaderTimeoutMs         = 10000
 	DefaultIdleTimeoutMs           = 600000
 	DefaultStallTimeoutMs          = 60000
+	DefaultTunnelIdleTimeoutMs     = 3600000
 	DefaultMinBodyBytesPerSecond   = 100
 	DefaultTerminationGraceSeconds = 30
 	DefaultRefreshIntervalSeconds  = 5
@@ -131,6 +132,7 @@ func (s *Server) setDefaults() {
 	setDefault(&s.HeaderTimeoutMs, DefaultHeaderTimeoutMs)
 	setDefault(&s.IdleTimeoutMs, DefaultIdleTimeoutMs)
 	setDefault(&s.StallTimeoutMs, DefaultStallTimeoutMs)
+	setDefault(&s.TunnelIdleTimeoutMs, DefaultTunnelIdleTimeoutMs)
 	setDefault(&s.MinBodyBytesPerSecond, DefaultMinBodyBytesPerSecond)
 	if f := s.AddForwardedHeader; f != nil {
 		for _, l := range []**ForwardedLabeler{&f.By, &f.For} {

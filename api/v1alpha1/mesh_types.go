@@ -312,6 +312,13 @@ type Router struct {
 	// +kubebuilder:validation:Maximum=64
 	MaxInitialLineKB int32 `json:"maxInitialLineKB,omitempty"`
 
+	// maxConcurrentRequests is how many requests may be under way on all servers of the router together: each one beyond is answered as
+	// one beyond that of its server. Default: no limit.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000000
+	MaxConcurrentRequests int32 `json:"maxConcurrentRequests,omitempty"`
+
 	// allowAddressOverrides lets the rules that a request brings in l5d-dtab and l5d-ctx-dtab lead to any address (/$/inet and its
 	// kind): whoever reaches a listener of this router then has it call whom they like.
 	// +optional
@@ -403,6 +410,13 @@ type Client struct {
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=86400000
 	RequestAttemptTimeoutMs int32 `json:"requestAttemptTimeoutMs,omitempty"`
+
+	// responseIdleTimeoutMs is how long an endpoint may send nothing before or within its response, once it has all of the request.
+	// Default: 900000.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=86400000
+	ResponseIdleTimeoutMs int32 `json:"responseIdleTimeoutMs,omitempty"`
 
 	// tls is reserved.
 	// +optional

@@ -47,6 +47,12 @@ type Server struct {
 	// +kubebuilder:validation:Maximum=86400000
 	StallTimeoutMs int32 `json:"stallTimeoutMs,omitempty"`
 
+	// tunnelIdleTimeoutMs is how long a tunnel, after an upgrade or CONNECT, may be silent both ways. Default: 3600000.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=86400000
+	TunnelIdleTimeoutMs int32 `json:"tunnelIdleTimeoutMs,omitempty"`
+
 	// minBodyBytesPerSecond is how fast a body with a Content-Length has to come, on average, once it was waited for 20 seconds; then it
 	// is answered with 408. A chunked body may be a stream that trickles: it must only not stall. Default: 100.
 	// +optional

@@ -266,9 +266,15 @@ func overloadMutations() []mutation {
 		},
 		{
 			name: "ignore an edit of maxConcurrentRequests", file: "proxy/app/listener.go",
-			search:  "	l.server.SetMaxRequests(s.MaxConcurrentRequests)\n	l.server.SetMarks(marks(r.name, &s.Marks))\n	l.server.SetRouter(r)\n",
-			replace: "	l.server.SetMarks(marks(r.name, &s.Marks))\n	l.server.SetRouter(r)\n",
+			search:  "	l.server.SetMaxRequests(s.MaxConcurrentRequests)\n	l.server.SetAdmission(&r.admission)\n	l.server.SetMarks(marks(r.name, &s.Marks))\n	l.server.SetRouter(r)\n",
+			replace: "	l.server.SetAdmission(&r.admission)\n	l.server.SetMarks(marks(r.name, &s.Marks))\n	l.server.SetRouter(r)\n",
 			pkg:     "./proxy/app", run: "^TestMaxConcurrentRequests$",
+		},
+		{
+			name: "never give back the place of a request", file: "proxy/protocol/http1/admission.go",
+			search:  "			x.counted[i] = a\n",
+			replace: "			_ = x.counted[i]\n",
+			pkg:     "./proxy/protocol/http1", run: "^TestSharedAdmission$",
 		},
 	}
 }

@@ -72,6 +72,7 @@ func (l *listener) start(r *router, rc *config.Router, s config.Server) {
 	})
 	l.server.SetClearContext(s.ClearContext)
 	l.server.SetMaxRequests(s.MaxConcurrentRequests)
+	l.server.SetAdmission(&r.admission)
 	l.server.SetMarks(marks(r.name, &s.Marks))
 	l.served.Go(func() { l.server.Serve(l.tcp) })
 }
@@ -82,6 +83,7 @@ func (l *listener) move(r *router, rc *config.Router, s config.Server) {
 	l.server.SetLimits(limits(rc, &s))
 	l.server.SetClearContext(s.ClearContext)
 	l.server.SetMaxRequests(s.MaxConcurrentRequests)
+	l.server.SetAdmission(&r.admission)
 	l.server.SetMarks(marks(r.name, &s.Marks))
 	l.server.SetRouter(r)
 	l.server.SetLog(l.log(r))
@@ -97,6 +99,7 @@ func limits(rc *config.Router, s *config.Server) http1.Limits {
 	return http1.Limits{
 		RequestLine: rc.MaxInitialLine, HeaderBytes: rc.MaxHeaderBytes, CallDepth: rc.MaxCallDepth,
 		HeaderTimeout: s.HeaderTimeout, IdleTimeout: s.IdleTimeout, StallTimeout: s.StallTimeout, BodyRate: s.MinBodyRate,
+		TunnelIdleTimeout: s.TunnelIdleTimeout,
 	}
 }
 

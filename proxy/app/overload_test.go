@@ -66,6 +66,46 @@ func TestMaxConcurrentRequests(t *testing.T) {
 	}
 }
 
+// TestMaxConcurrentRequestsOfARouter: the bound of a router is that of all its listeners together, and edits change it under traffic.
+func TestMaxConcurrentRequestsOfARouter(t *testing.T) {
+	slow, arrived, release := holdingBackend(t)
+	fast := backend(t, "fast")
+	ports := []int{freeport.Get(t), freeport.Get(t)}
+	a := start(t, Options{Log: testr.New(t)})
+	text := strings.Replace(mesh(ports[0], "/svc/slow => "+inet(slow), "/svc/fast => "+inet(fast)),
+		"servers: [", fmt.Sprintf("servers: [{port: %d}, ", ports[1]), 1)
+	limited := func(n int) string {
+		return strings.Replace(text, "    servers: [", fmt.Sprintf("    maxConcurrentRequests: %d\n    servers: [", n), 1)
+	}
+	if err := a.Apply(t.Context(), decode(t, limited(1))); err != nil {
+		t.Fatal(err)
+	}
+	c := client(t)
+	held := make(chan int, 1)
+	go func() {
+		status, _, _ := get(t, c, ports[0], "slow")
+		held <- status
+	}()
+	<-arrived
+	for _, step := range []struct {
+		text   string
+		status int
+	}{{limited(1), 503}, {limited(2), 200}, {limited(1), 503}, {text, 200}} {
+		if err := a.Apply(t.Context(), decode(t, step.text)); err != nil {
+			t.Fatal(err)
+		}
+		for _, port := range ports {
+			if status, body, _ := get(t, c, port, "fast"); status != step.status {
+				t.Errorf("port %d: %d %q with a request under way, want %d", port, status, body, step.status)
+			}
+		}
+	}
+	release()
+	if status := <-held; status != http.StatusOK {
+		t.Errorf("the request under way got %d", status)
+	}
+}
+
 // TestMaxRequestsPerEndpoint: an endpoint that is full is passed over, and when all are a request is turned away at once; edits change the
 // limit under traffic.
 func TestMaxRequestsPerEndpoint(t *testing.T) {

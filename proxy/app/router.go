@@ -36,7 +36,9 @@ type router struct {
 	name   string
 	scope  telemetry.Scope
 	routes *route.Router
-	ids    atomic.Pointer[identifiers]
+	// admission bounds the requests under way on all listeners of the router.
+	admission http1.Admission
+	ids       atomic.Pointer[identifiers]
 	// isLocal says that other proxies send requests here whose endpoint they chose, discoveries which names those may have.
 	isLocal     atomic.Bool
 	discoveries atomic.Pointer[discoveries]
@@ -99,6 +101,7 @@ func isResolved(e naming.Endpoint) bool {
 // set makes rc what the router follows. When it returns, no request that begins follows the old rules.
 func (r *router) set(rc *config.Router, mounts []naming.Mount, changes []*naming.Transformer) {
 	r.isLocal.Store(rc.IsLocal())
+	r.admission.SetLimit(rc.MaxConcurrentRequests)
 	old := r.ids.Load()
 	if old == nil || !sameIdentifiers(old, rc) {
 		next := &identifiers{set: identify.New(rc.Identifiers, rc.DstPrefix), config: rc.Identifiers, prefix: rc.DstPrefix}

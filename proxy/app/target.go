@@ -25,7 +25,7 @@ func (t *target) AppendHeaders(dst []byte) []byte { return t.leaf().AppendHeader
 func (t *target) Names() (service, client string) { return t.leaf().Names() }
 
 // Timeouts implements http1.Target.
-func (t *target) Timeouts() (total, attempt time.Duration) { return t.leaf().Timeouts() }
+func (t *target) Timeouts() http1.Timeouts { return http1.Timeouts(t.leaf().Timeouts()) }
 
 // Finish implements http1.Target.
 func (t *target) Finish(shard uint32, o *http1.Outcome) {

@@ -66,6 +66,8 @@ type Router struct {
 	BindingTimeout time.Duration
 	MaxHeaderBytes int
 	MaxInitialLine int
+	// MaxConcurrentRequests of all servers together is 0 where there is no limit.
+	MaxConcurrentRequests int
 	// AllowAddressOverrides lets the rules of a request lead to addresses.
 	AllowAddressOverrides bool
 	Services              []Service
@@ -99,6 +101,7 @@ type Server struct {
 	// MaxConcurrentRequests is 0 where there is no limit.
 	MaxConcurrentRequests                    int
 	HeaderTimeout, IdleTimeout, StallTimeout time.Duration
+	TunnelIdleTimeout                        time.Duration
 	// MinBodyRate is in bytes a second.
 	MinBodyRate int
 	// ClearContext drops l5d-* headers both ways.
@@ -129,6 +132,8 @@ type Client struct {
 	Prefix         dtab.Prefix
 	LoadBalancer   string
 	AttemptTimeout time.Duration
+	// ResponseIdleTimeout is how long an endpoint may send nothing before or within a response.
+	ResponseIdleTimeout time.Duration
 	// MaxPerEndpoint is how many requests may be under way at one endpoint.
 	MaxPerEndpoint int
 }

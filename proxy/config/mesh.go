@@ -85,7 +85,8 @@ func compileRouter(ps *problems, field string, r *v1alpha1.Router) Router {
 	out := Router{
 		Name: r.Name, Protocol: r.Protocol,
 		MaxCallDepth: int(r.MaxCallDepth), BindingTimeout: milliseconds(r.BindingTimeoutMs),
-		MaxHeaderBytes: int(r.MaxHeadersKB) << 10, MaxInitialLine: int(r.MaxInitialLineKB) << 10,
+		MaxConcurrentRequests: int(r.MaxConcurrentRequests),
+		MaxHeaderBytes:        int(r.MaxHeadersKB) << 10, MaxInitialLine: int(r.MaxInitialLineKB) << 10,
 		AllowAddressOverrides: r.AllowAddressOverrides,
 		Dtab:                  parseDentries(ps, field+".dtab", r.Dtab, ""),
 		Transformers:          r.Interpreter.Transformers,
@@ -97,7 +98,8 @@ func compileRouter(ps *problems, field string, r *v1alpha1.Router) Router {
 				Addr: addr.String(), MaxConnections: int(s.MaxConnections), MaxConcurrentRequests: int(s.MaxConcurrentRequests),
 				HeaderTimeout: milliseconds(s.HeaderTimeoutMs), IdleTimeout: milliseconds(s.IdleTimeoutMs),
 				StallTimeout: milliseconds(s.StallTimeoutMs), MinBodyRate: int(s.MinBodyBytesPerSecond),
-				ClearContext: s.ClearContext, Marks: marksOf(&s),
+				TunnelIdleTimeout: milliseconds(s.TunnelIdleTimeoutMs),
+				ClearContext:      s.ClearContext, Marks: marksOf(&s),
 			})
 		}
 	}
@@ -118,7 +120,7 @@ func compileRouter(ps *problems, field string, r *v1alpha1.Router) Router {
 	for i, c := range r.Clients {
 		client := Client{
 			Prefix:         parsePrefix(ps, fmt.Sprintf("%s.clients[%d].prefix", field, i), c.Prefix),
-			AttemptTimeout: milliseconds(c.RequestAttemptTimeoutMs),
+			AttemptTimeout: milliseconds(c.RequestAttemptTimeoutMs), ResponseIdleTimeout: milliseconds(c.ResponseIdleTimeoutMs),
 		}
 		if c.HostConnectionPool != nil {
 			client.MaxPerEndpoint = int(c.HostConnectionPool.MaxSize)

@@ -84,7 +84,7 @@ func ruleOf(typ, field string) rule {
 		return rule{min: 1, max: 1000000}
 	case "HostConnectionPool.maxSize":
 		return rule{min: 1, max: 1000000}
-	case "Server.headerTimeoutMs", "Server.idleTimeoutMs", "Server.stallTimeoutMs":
+	case "Server.headerTimeoutMs", "Server.idleTimeoutMs", "Server.stallTimeoutMs", "Server.tunnelIdleTimeoutMs":
 		return rule{min: 1, max: maxTimeoutMs}
 	case "Server.minBodyBytesPerSecond":
 		return rule{min: 1, max: 1000000000}
@@ -112,7 +112,7 @@ func ruleOf(typ, field string) rule {
 		return rule{maxItems: 8}
 	case "LoadBalancer.kind":
 		return rule{required: true, enum: []string{"p2c"}}
-	case "Service.totalTimeoutMs", "Client.requestAttemptTimeoutMs":
+	case "Service.totalTimeoutMs", "Client.requestAttemptTimeoutMs", "Client.responseIdleTimeoutMs":
 		return rule{min: 1, max: maxTimeoutMs}
 	}
 	return rule{}
@@ -136,6 +136,8 @@ func routerRule(field string) rule {
 		return rule{min: 1, max: 600000}
 	case "maxHeadersKB", "maxInitialLineKB":
 		return rule{min: 1, max: 64}
+	case "maxConcurrentRequests":
+		return rule{min: 1, max: 1000000}
 	case "dtab":
 		return rule{maxItems: MaxDentriesPerDtab}
 	case "services", "clients":

@@ -22,8 +22,7 @@ type Leaf struct {
 	status      int
 	addrs       naming.Live[naming.Addrs]
 	headers     []byte
-	total       time.Duration
-	attempt     time.Duration
+	timeouts    Timeouts
 	most        int64 // requests under way at an endpoint
 	chosen      bool
 	destination *destination
@@ -57,10 +56,11 @@ func (n *Name) leaf(t naming.Tree) (*Leaf, *Error) {
 	own := cfg.ClientFor(t.Bound.ID)
 	l := &Leaf{
 		router: n.router, service: n.service, metrics: n.router.meter(n.service), client: c, status: t.Bound.Status,
-		addrs:   t.Bound.Addrs,
-		total:   cfg.ServiceFor(n.service.path).TotalTimeout,
-		attempt: own.AttemptTimeout, most: int64(own.MaxPerEndpoint),
-		chosen: n.chosen,
+		addrs: t.Bound.Addrs,
+		timeouts: Timeouts{
+			Total: cfg.ServiceFor(n.service.path).TotalTimeout, Attempt: own.AttemptTimeout, Silence: own.ResponseIdleTimeout,
+		},
+		most: int64(own.MaxPerEndpoint), chosen: n.chosen,
 	}
 	l.headers = appendHeader(l.headers, "l5d-dst-service", n.service.path)
 	l.headers = appendHeader(l.headers, "l5d-dst-client", t.Bound.ID)
@@ -143,8 +143,16 @@ func (l *Leaf) Names() (service, client string) {
 	return l.service.path.String(), client
 }
 
-// Timeouts returns the limits until the response begins, for all attempts and for each; 0 means none.
-func (l *Leaf) Timeouts() (total, attempt time.Duration) { return l.total, l.attempt }
+// Timeouts of the requests that a leaf leads. 0 means none.
+type Timeouts struct {
+	// Total and Attempt are the limits until the response begins, for all attempts and for each.
+	Total, Attempt time.Duration
+	// Silence is how long an endpoint may send nothing before or within its response.
+	Silence time.Duration
+}
+
+// Timeouts returns what the configuration says of the logical and the bound name.
+func (l *Leaf) Timeouts() Timeouts { return l.timeouts }
 
 // Record counts one request that ended.
 func (l *Leaf) Record(shard uint32, class classify.Class, reason string, latency time.Duration, retries int) {

@@ -232,7 +232,7 @@ func TestRequestsAreAttributed(t *testing.T) {
 	cfg := &config.Router{
 		Dtab: dtab.RulesOf(d), BindingTimeout: time.Second,
 		Services: []config.Service{{Prefix: dtab.Prefix{{Label: "svc"}}, TotalTimeout: 7 * time.Second}},
-		Clients:  []config.Client{{Prefix: dtab.Prefix{{Label: "#"}, {Label: "b"}}, AttemptTimeout: 3 * time.Second}},
+		Clients:  []config.Client{{Prefix: dtab.Prefix{{Label: "#"}, {Label: "b"}}, AttemptTimeout: 3 * time.Second, ResponseIdleTimeout: 5 * time.Second}},
 	}
 	h.configure(cfg)
 	sent := map[string]int64{}
@@ -241,9 +241,12 @@ func TestRequestsAreAttributed(t *testing.T) {
 		id := l.client.id.String()
 		l.Record(0, classify.Success, "", time.Millisecond, 1)
 		sent[id]++
-		total, attempt := l.Timeouts()
-		if total != 7*time.Second || (attempt == 3*time.Second) != (id == "/#/b/web") {
-			t.Fatalf("timeouts of %s: %v, %v", id, total, attempt)
+		want := Timeouts{Total: 7 * time.Second}
+		if id == "/#/b/web" {
+			want.Attempt, want.Silence = 3*time.Second, 5*time.Second
+		}
+		if got := l.Timeouts(); got != want {
+			t.Fatalf("timeouts of %s: %v, want %v", id, got, want)
 		}
 	}
 	want := map[DestinationKey]int64{

@@ -80,6 +80,62 @@ func TestMaxRequests(t *testing.T) {
 	}
 }
 
+// TestSharedAdmission: servers that share a bound have it together, beside their own, and a request that one of the two refuses takes no
+// place of the other.
+func TestSharedAdmission(t *testing.T) {
+	t.Parallel()
+	asked, answer := make(chan struct{}, 8), make(chan struct{}, 8)
+	e := newEndpoint(t, func(_ int, c *client) {
+		for {
+			if _, ok := c.tryHead(); !ok {
+				return
+			}
+			asked <- struct{}{}
+			select {
+			case <-answer:
+			case <-t.Context().Done():
+				return
+			}
+			c.reply(ok)
+		}
+	})
+	var shared Admission
+	shared.SetLimit(2)
+	rigs := []*rig{newRig(t, rigOptions{}, e.addr), newRig(t, rigOptions{}, e.addr)}
+	for _, r := range rigs {
+		r.s.SetAdmission(&shared)
+	}
+	rigs[0].s.SetMaxRequests(1)
+	held := []*client{rigs[0].dial(), rigs[1].dial()}
+	refuse := func(r *rig) {
+		t.Helper()
+		c := r.dial()
+		c.send(get)
+		if h := c.head(); !strings.HasPrefix(h, "HTTP/1.1 503 ") || !strings.Contains(h, "\r\nfinagle-http-nack: true\r\n") {
+			t.Errorf("beyond the bound: %q", h)
+		}
+	}
+	held[0].send(get)
+	<-asked
+	refuse(rigs[0]) // by its own bound, though there is room below the shared one
+	held[1].send(get)
+	<-asked
+	refuse(rigs[1]) // by the shared one, though it has none of its own
+	answer <- struct{}{}
+	answer <- struct{}{}
+	for i, c := range held {
+		if h := c.head(); !strings.HasPrefix(h, "HTTP/1.1 200 ") {
+			t.Errorf("request %d got %q", i, h)
+		}
+	}
+	for _, r := range rigs {
+		r.stop()
+	}
+	if n := shared.pending.Load(); n != 0 {
+		t.Errorf("%d requests are under way", n)
+	}
+}
+
 // TestNack: a request that its endpoint, or the hop, did not take goes to another one, whatever its method; the response is passed on where
 // there is no other, or the request cannot be sent again.
 func TestNack(t *testing.T) {

@@ -87,10 +87,12 @@ type exchange struct {
 	target Target
 	limits *Limits // those of the server when the request began
 	edge   bool    // the server's clearContext when the request began
+	// timeouts are those of the target, with what they say nothing of.
+	timeouts Timeouts
 	// forwards is how many proxies the request may pass, with this one; -1: any number.
 	forwards int64
-	// counted says that the server's admission counts the request.
-	counted bool
+	// counted are what counts the request as under way: the server's admission, and the one it shares with others.
+	counted [2]*Admission
 	// out holds the bytes to be written; b is its slice in use and outlives it only if the head outgrew the buffer.
 	out *transport.Buffer
 	b   []byte
@@ -273,10 +275,9 @@ func (x *exchange) readHead() (fail *Failure, silent bool) {
 	}
 }
 
-// admitted routes the request, if the server may take one more.
+// admitted routes the request, if one more may be under way.
 func (x *exchange) admitted() *Failure {
-	var ok bool
-	if ok, x.counted = x.s.admission.enter(); !ok {
+	if !x.enter() {
 		return errOverload
 	}
 	return x.route()

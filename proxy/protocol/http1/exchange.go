@@ -1,6 +1,7 @@
 package http1
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -24,11 +25,11 @@ const clientCheck = time.Second
 
 // forward sends the request to an endpoint and relays the response. It reports whether the connection may go on.
 func (x *exchange) forward() bool {
-	total, _ := x.target.Timeouts()
-	if total > 0 {
-		x.totalAt = x.o.StartNs + int64(total)
-	} else {
-		x.totalAt = 0
+	x.timeouts = x.target.Timeouts()
+	x.timeouts.Silence = cmp.Or(x.timeouts.Silence, x.limits.UpstreamIdleTimeout)
+	x.totalAt = 0
+	if d := x.timeouts.Total; d > 0 {
+		x.totalAt = x.o.StartNs + int64(d)
 	}
 	fail := x.buildRequest()
 	if fail == nil {
@@ -130,7 +131,7 @@ func (x *exchange) send() *Failure {
 		}
 		x.node, x.nodeStart = node, transport.Now()
 		x.attemptAt = 0
-		if _, d := x.target.Timeouts(); d > 0 {
+		if d := x.timeouts.Attempt; d > 0 {
 			x.attemptAt = x.nodeStart + int64(d)
 		}
 		way, ok := node.Conns.(*transport.Way)
@@ -309,7 +310,7 @@ func (x *exchange) writeRequest(now int64) *Failure {
 	wire := x.wire()
 	x.wrote = 0
 	if x.whole {
-		until := x.waitUntil(now, now+int64(x.limits.UpstreamIdleTimeout))
+		until := x.waitUntil(now, now+int64(x.timeouts.Silence))
 		n, err := x.up.ask(x.s.buffers, wire, x.limits.StallTimeout, until, &x.bodyFailed)
 		x.wrote = n
 		switch {
@@ -367,7 +368,7 @@ func clientFailure(err error) *Failure {
 func (x *exchange) awaitHead(now int64) *Failure {
 	x.resp.reset()
 	lim := headLimits{line: x.limits.ResponseHeaderBytes, bytes: x.limits.ResponseHeaderBytes, fields: x.limits.Headers}
-	idleAt := now + int64(x.limits.UpstreamIdleTimeout)
+	idleAt := now + int64(x.timeouts.Silence)
 	for {
 		if p := x.up.bytes(); len(p) > 0 {
 			done, fail := x.resp.parse(p, lim, &x.req)
@@ -397,7 +398,7 @@ func (x *exchange) awaitHead(now int64) *Failure {
 		}
 		x.pollBody()
 		if x.bodyRunning {
-			idleAt = now + int64(x.limits.UpstreamIdleTimeout) // the endpoint may be silent while it is being sent to
+			idleAt = now + int64(x.timeouts.Silence) // the endpoint may be silent while it is being sent to
 			continue
 		}
 		if now >= idleAt {

@@ -32,10 +32,17 @@ type Target interface {
 	AppendHeaders(dst []byte) []byte
 	// Names returns the logical name and the bound one, for the message of a failure; "" where there is none.
 	Names() (service, client string)
-	// Timeouts returns the limits from the request's head to the response's head, for all attempts and for each; 0 means none.
-	Timeouts() (total, attempt time.Duration)
+	Timeouts() Timeouts
 	// Finish is called once per routed request, when its response was relayed or failed. o is valid until Finish returns.
 	Finish(shard uint32, o *Outcome)
+}
+
+// Timeouts of one request. 0 means none.
+type Timeouts struct {
+	// Total and Attempt run from the request's head to the response's head, for all attempts and for each.
+	Total, Attempt time.Duration
+	// Silence is how long the endpoint may send nothing before or within its response; 0 means Limits.UpstreamIdleTimeout.
+	Silence time.Duration
 }
 
 // Failure is why a request gets an answer made here. Reason is one short stable token: metric label, log field and the

@@ -17,18 +17,21 @@ func TestTimeouts(t *testing.T) {
 	t.Parallel()
 	e := newEndpoint(t, func(_ int, c *client) { _, _ = io.Copy(io.Discard, c.r) })
 	for name, tc := range map[string]struct {
-		total, attempt time.Duration
-		limits         Limits
-		reason         string
+		timeouts Timeouts
+		limits   Limits
+		reason   string
 	}{
-		"total":   {total: 50 * time.Millisecond, attempt: limit, reason: ReasonTotalTimeout},
-		"attempt": {total: limit, attempt: 50 * time.Millisecond, reason: ReasonAttemptTimeout},
+		"total":   {timeouts: Timeouts{Total: 50 * time.Millisecond, Attempt: limit}, reason: ReasonTotalTimeout},
+		"attempt": {timeouts: Timeouts{Total: limit, Attempt: 50 * time.Millisecond}, reason: ReasonAttemptTimeout},
 		"silence": {limits: Limits{UpstreamIdleTimeout: 50 * time.Millisecond}, reason: ReasonUpstreamTimeout},
+		"silence of the target": {
+			timeouts: Timeouts{Silence: 50 * time.Millisecond}, limits: Limits{UpstreamIdleTimeout: limit}, reason: ReasonUpstreamTimeout,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t, rigOptions{limits: tc.limits}, e.addr)
-			r.target.total, r.target.attempt = tc.total, tc.attempt
+			r.target.timeouts = tc.timeouts
 			c := r.dial()
 			for range 2 {
 				c.send(get)

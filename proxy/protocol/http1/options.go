@@ -47,8 +47,8 @@ type Limits struct {
 	// that is BodyGrace; 100 by default, after 20 s. A chunked body may be a stream that trickles.
 	BodyRate  int
 	BodyGrace time.Duration
-	// UpstreamIdleTimeout is how long an endpoint may be silent before or within a response; 15 minutes by default. Routes set
-	// tighter limits through Target.Timeouts.
+	// UpstreamIdleTimeout is how long an endpoint may be silent before or within a response; 15 minutes by default. Targets set
+	// others through Timeouts.
 	UpstreamIdleTimeout time.Duration
 	// TunnelIdleTimeout is how long an upgraded connection may be silent both ways; 1 hour by default.
 	TunnelIdleTimeout time.Duration

@@ -134,7 +134,7 @@ func (x *exchange) fillResponse() (ended bool, fail *Failure) {
 	if x.up.b != nil && x.up.r == x.up.w && (x.respBody.left > transport.SmallBuffer) {
 		x.up.enlarge(x.s.buffers)
 	}
-	err := x.up.fill(x.s.buffers, transport.Now()+int64(x.limits.UpstreamIdleTimeout), &x.bodyFailed)
+	err := x.up.fill(x.s.buffers, transport.Now()+int64(x.timeouts.Silence), &x.bodyFailed)
 	switch {
 	case err == nil:
 		return false, nil

@@ -22,7 +22,8 @@ type Server struct {
 	scratch  sync.Pool
 
 	clearContext atomic.Bool
-	admission    admission
+	admission    Admission
+	shared       atomic.Pointer[Admission]
 	marks        atomic.Pointer[Marks]
 
 	draining atomic.Bool
@@ -80,9 +81,12 @@ func (s *Server) SetLimits(l Limits) {
 // is seen by the router or an endpoint, none reaches a client, and a response that carries l5d-err, or is made here, has no body.
 func (s *Server) SetClearContext(on bool) { s.clearContext.Store(on) }
 
-// SetMaxRequests says how many requests may be under way from now on; 0 means any number. One beyond is answered 503, with what tells
-// its client that it may be sent again elsewhere: Retry-After: 0 and, as Finagle has it, finagle-http-nack.
-func (s *Server) SetMaxRequests(n int) { s.admission.limit.Store(int64(n)) }
+// SetMaxRequests is SetLimit of the requests of this server alone.
+func (s *Server) SetMaxRequests(n int) { s.admission.SetLimit(n) }
+
+// SetAdmission makes the server share the bound of a with other servers, for all requests that begin afterwards, beside its own. nil ends
+// that.
+func (s *Server) SetAdmission(a *Admission) { s.shared.Store(a) }
 
 // SetMarks says what the requests that begin afterwards tell an endpoint about where they come from.
 func (s *Server) SetMarks(m Marks) { s.marks.Store(&m) }

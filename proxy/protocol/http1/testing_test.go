@@ -29,9 +29,9 @@ const limit = 10 * time.Second
 
 // target sends every request to fixed endpoints, first to last.
 type target struct {
-	nodes          []*balance.Node
-	headers        string
-	total, attempt time.Duration
+	nodes    []*balance.Node
+	headers  string
+	timeouts Timeouts
 	// status, when it is not 0, answers in place of the endpoints.
 	status int
 
@@ -62,10 +62,10 @@ next:
 	return nil, balance.ErrTried
 }
 
-func (t *target) AppendHeaders(dst []byte) []byte          { return append(dst, t.headers...) }
-func (t *target) Names() (service, client string)          { return t.service, t.client }
-func (t *target) Status() int                              { return t.status }
-func (t *target) Timeouts() (time.Duration, time.Duration) { return t.total, t.attempt }
+func (t *target) AppendHeaders(dst []byte) []byte { return append(dst, t.headers...) }
+func (t *target) Names() (service, client string) { return t.service, t.client }
+func (t *target) Status() int                     { return t.status }
+func (t *target) Timeouts() Timeouts              { return t.timeouts }
 
 func (t *target) Finish(_ uint32, o *Outcome) {
 	if t.quiet {

@@ -59,6 +59,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: requestAttemptTimeoutMs
       type:
         scalar: numeric
+    - name: responseIdleTimeoutMs
+      type:
+        scalar: numeric
     - name: tls
       type:
         namedType: com.github.fairlead.fairlead.api.v1alpha1.Reserved
@@ -645,6 +648,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: maxCallDepth
       type:
         scalar: numeric
+    - name: maxConcurrentRequests
+      type:
+        scalar: numeric
     - name: maxHeadersKB
       type:
         scalar: numeric
@@ -708,6 +714,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: tls
       type:
         namedType: com.github.fairlead.fairlead.api.v1alpha1.Reserved
+    - name: tunnelIdleTimeoutMs
+      type:
+        scalar: numeric
     - name: xForwardedHeaders
       type:
         scalar: string

@@ -19,6 +19,9 @@ type ClientApplyConfiguration struct {
 	HostConnectionPool *HostConnectionPoolApplyConfiguration `json:"hostConnectionPool,omitempty"`
 	// requestAttemptTimeoutMs bounds one attempt at one endpoint until its response begins. Default: none.
 	RequestAttemptTimeoutMs *int32 `json:"requestAttemptTimeoutMs,omitempty"`
+	// responseIdleTimeoutMs is how long an endpoint may send nothing before or within its response, once it has all of the request.
+	// Default: 900000.
+	ResponseIdleTimeoutMs *int32 `json:"responseIdleTimeoutMs,omitempty"`
 	// tls is reserved.
 	TLS *apiv1alpha1.Reserved `json:"tls,omitempty"`
 }
@@ -58,6 +61,14 @@ func (b *ClientApplyConfiguration) WithHostConnectionPool(value *HostConnectionP
 // If called multiple times, the RequestAttemptTimeoutMs field is set to the value of the last call.
 func (b *ClientApplyConfiguration) WithRequestAttemptTimeoutMs(value int32) *ClientApplyConfiguration {
 	b.RequestAttemptTimeoutMs = &value
+	return b
+}
+
+// WithResponseIdleTimeoutMs sets the ResponseIdleTimeoutMs field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the ResponseIdleTimeoutMs field is set to the value of the last call.
+func (b *ClientApplyConfiguration) WithResponseIdleTimeoutMs(value int32) *ClientApplyConfiguration {
+	b.ResponseIdleTimeoutMs = &value
 	return b
 }
 

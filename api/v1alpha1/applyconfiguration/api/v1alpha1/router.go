@@ -27,6 +27,9 @@ type RouterApplyConfiguration struct {
 	MaxHeadersKB *int32 `json:"maxHeadersKB,omitempty"`
 	// maxInitialLineKB bounds the request line. Default: 4.
 	MaxInitialLineKB *int32 `json:"maxInitialLineKB,omitempty"`
+	// maxConcurrentRequests is how many requests may be under way on all servers of the router together: each one beyond is answered as
+	// one beyond that of its server. Default: no limit.
+	MaxConcurrentRequests *int32 `json:"maxConcurrentRequests,omitempty"`
 	// allowAddressOverrides lets the rules that a request brings in l5d-dtab and l5d-ctx-dtab lead to any address (/$/inet and its
 	// kind): whoever reaches a listener of this router then has it call whom they like.
 	AllowAddressOverrides *bool `json:"allowAddressOverrides,omitempty"`
@@ -131,6 +134,14 @@ func (b *RouterApplyConfiguration) WithMaxHeadersKB(value int32) *RouterApplyCon
 // If called multiple times, the MaxInitialLineKB field is set to the value of the last call.
 func (b *RouterApplyConfiguration) WithMaxInitialLineKB(value int32) *RouterApplyConfiguration {
 	b.MaxInitialLineKB = &value
+	return b
+}
+
+// WithMaxConcurrentRequests sets the MaxConcurrentRequests field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the MaxConcurrentRequests field is set to the value of the last call.
+func (b *RouterApplyConfiguration) WithMaxConcurrentRequests(value int32) *RouterApplyConfiguration {
+	b.MaxConcurrentRequests = &value
 	return b
 }
 

@@ -27,6 +27,8 @@ type ServerApplyConfiguration struct {
 	// stallTimeoutMs is how long a client may send nothing of the body it began, and take nothing of what is written to it, and how long
 	// an endpoint may take nothing. Default: 60000.
 	StallTimeoutMs *int32 `json:"stallTimeoutMs,omitempty"`
+	// tunnelIdleTimeoutMs is how long a tunnel, after an upgrade or CONNECT, may be silent both ways. Default: 3600000.
+	TunnelIdleTimeoutMs *int32 `json:"tunnelIdleTimeoutMs,omitempty"`
 	// minBodyBytesPerSecond is how fast a body with a Content-Length has to come, on average, once it was waited for 20 seconds; then it
 	// is answered with 408. A chunked body may be a stream that trickles: it must only not stall. Default: 100.
 	MinBodyBytesPerSecond *int32 `json:"minBodyBytesPerSecond,omitempty"`
@@ -104,6 +106,14 @@ func (b *ServerApplyConfiguration) WithIdleTimeoutMs(value int32) *ServerApplyCo
 // If called multiple times, the StallTimeoutMs field is set to the value of the last call.
 func (b *ServerApplyConfiguration) WithStallTimeoutMs(value int32) *ServerApplyConfiguration {
 	b.StallTimeoutMs = &value
+	return b
+}
+
+// WithTunnelIdleTimeoutMs sets the TunnelIdleTimeoutMs field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the TunnelIdleTimeoutMs field is set to the value of the last call.
+func (b *ServerApplyConfiguration) WithTunnelIdleTimeoutMs(value int32) *ServerApplyConfiguration {
+	b.TunnelIdleTimeoutMs = &value
 	return b
 }
 
