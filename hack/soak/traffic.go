@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"time"
 )
 
 const (
@@ -27,17 +28,30 @@ var kinds = [...]struct {
 	{"one request a connection", lastOfConnection},
 	{"name that does not exist", unknown},
 	{"client that goes away", vanish},
+	{"HTTP/1.0", oldHTTP},
+	{"eight requests in a row", pipeline},
+	{"tunnel", tunnel},
 }
 
-// answer is a backend: it sends as many bytes as the query asks for, or says how many came.
-func answer(w http.ResponseWriter, r *http.Request) {
-	if n, err := strconv.Atoi(r.URL.Query().Get("bytes")); err == nil {
-		w.Header().Set("Content-Length", strconv.Itoa(n))
-		_, _ = w.Write(make([]byte, n)) // a client that went away does not want it
-		return
+// headerBackend says which backend answered.
+const headerBackend = "Backend"
+
+// answer is a backend: it sends as many bytes as the query asks for, says how many came, or is the other end of a tunnel.
+func answer(backend int) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set(headerBackend, strconv.Itoa(backend))
+		if r.URL.Path == "/tunnel" {
+			echo(w)
+			return
+		}
+		if n, err := strconv.Atoi(r.URL.Query().Get("bytes")); err == nil {
+			w.Header().Set("Content-Length", strconv.Itoa(n))
+			_, _ = w.Write(make([]byte, n)) // a client that went away does not want it
+			return
+		}
+		n, _ := io.Copy(io.Discard, r.Body)
+		fmt.Fprint(w, n)
 	}
-	n, _ := io.Copy(io.Discard, r.Body)
-	fmt.Fprint(w, n)
 }
 
 func target(query string) string { return fmt.Sprintf("http://127.0.0.1:%d/%s", listen, query) }
@@ -49,9 +63,11 @@ func send(ctx context.Context, c *counts, id int) {
 	for n := id; ctx.Err() == nil; n++ {
 		k := n % len(kinds)
 		c.requests[k].Add(1)
+		begin := time.Now()
 		if err := kinds[k].ask(ctx, client, n); err != nil {
-			c.fail(fmt.Errorf("%s: %w", kinds[k].name, err))
+			c.fail(k, err)
 		}
+		c.took[k].Add(int64(time.Since(begin)))
 	}
 }
 
