@@ -10,12 +10,10 @@ import (
 
 const nack = "HTTP/1.1 503 Service Unavailable\r\nfinagle-http-nack: true\r\nRetry-After: 0\r\nContent-Length: 0\r\n\r\n"
 
-// TestMaxRequests: the request after the last one that may be under way is refused at once, on a connection that goes on, and the next
-// one is taken once another has ended.
-func TestMaxRequests(t *testing.T) {
-	t.Parallel()
-	asked, answer := make(chan struct{}, 8), make(chan struct{}, 8)
-	e := newEndpoint(t, func(_ int, c *client) {
+// holdingEndpoint says when it was asked, and answers when it is told to.
+func holdingEndpoint(t *testing.T) (e *endpoint, asked, answer chan struct{}) {
+	asked, answer = make(chan struct{}, 8), make(chan struct{}, 8)
+	e = newEndpoint(t, func(_ int, c *client) {
 		for {
 			if _, ok := c.tryHead(); !ok {
 				return
@@ -29,6 +27,14 @@ func TestMaxRequests(t *testing.T) {
 			c.reply(ok)
 		}
 	})
+	return e, asked, answer
+}
+
+// TestMaxRequests: the request after the last one that may be under way is refused at once, on a connection that goes on, and the next
+// one is taken once another has ended.
+func TestMaxRequests(t *testing.T) {
+	t.Parallel()
+	e, asked, answer := holdingEndpoint(t)
 	arrive := func() {
 		t.Helper()
 		deadline := time.NewTimer(limit)
@@ -84,21 +90,7 @@ func TestMaxRequests(t *testing.T) {
 // place of the other.
 func TestSharedAdmission(t *testing.T) {
 	t.Parallel()
-	asked, answer := make(chan struct{}, 8), make(chan struct{}, 8)
-	e := newEndpoint(t, func(_ int, c *client) {
-		for {
-			if _, ok := c.tryHead(); !ok {
-				return
-			}
-			asked <- struct{}{}
-			select {
-			case <-answer:
-			case <-t.Context().Done():
-				return
-			}
-			c.reply(ok)
-		}
-	})
+	e, asked, answer := holdingEndpoint(t)
 	var shared Admission
 	shared.SetLimit(2)
 	rigs := []*rig{newRig(t, rigOptions{}, e.addr), newRig(t, rigOptions{}, e.addr)}
