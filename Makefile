@@ -29,7 +29,7 @@ cli: ## Build bin/fairlead, the command line (as kubectl-fairlead a plugin of ku
 image: operator proxy ## Write the container image to bin/fairlead.tar without a container engine.
 	go run ./hack/image -dockerfile Dockerfile -name $(IMAGE) -o bin/fairlead.tar
 generate: ## Regenerate CRDs, deep copies and apply configurations.
-	go tool controller-gen object crd applyconfiguration paths=./api/... output:crd:dir=config/crd/bases
+	go tool controller-gen object crd:allowDangerousTypes=true applyconfiguration paths=./api/... output:crd:dir=config/crd/bases
 	gofmt -w api/v1alpha1/applyconfiguration
 
 ##@ Check

@@ -18,6 +18,8 @@ const (
 	DefaultMinBodyBytesPerSecond   = 100
 	DefaultTerminationGraceSeconds = 30
 	DefaultRefreshIntervalSeconds  = 5
+	DefaultLowLoad                 = 0.5
+	DefaultHighLoad                = 2.0
 	DefaultEnvVar                  = "POD_NAMESPACE"
 )
 
@@ -44,7 +46,11 @@ const (
 	XForwardedReplace             = "Replace"
 	KindTelemeterPrometheus       = "io.l5d.prometheus"
 	KindInterpreterDefault        = "default"
+	KindLoadBalancerEWMA          = "ewma"
 	KindLoadBalancerP2C           = "p2c"
+	KindLoadBalancerAperture      = "aperture"
+	KindLoadBalancerHeap          = "heap"
+	KindLoadBalancerRoundRobin    = "roundRobin"
 
 	KindTransformerLocalhost    = "io.l5d.localhost"
 	KindTransformerSpecificHost = "io.l5d.specificHost"

@@ -397,7 +397,7 @@ type Client struct {
 	// +kubebuilder:validation:MaxLength=1024
 	Prefix string `json:"prefix"`
 
-	// loadBalancer picks the endpoint of each request.
+	// loadBalancer picks the endpoint of each request. Default: ewma.
 	// +optional
 	LoadBalancer *LoadBalancer `json:"loadBalancer,omitempty"`
 
@@ -431,14 +431,6 @@ type HostConnectionPool struct {
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=1000000
 	MaxSize int32 `json:"maxSize,omitempty"`
-}
-
-// LoadBalancer picks the endpoint of each request.
-type LoadBalancer struct {
-	// kind is p2c: of two endpoints chosen at random, the one with fewer requests under way.
-	// +required
-	// +kubebuilder:validation:Enum=p2c
-	Kind string `json:"kind"`
 }
 
 // Telemeter exports metrics.

@@ -5,7 +5,7 @@ import "slices"
 // mutations are the ways to break the code. Each stands for a promise; the tests named must fail when it is broken. The texts are
 // whole statements where they can be, so that they move with the code.
 func mutations() []mutation {
-	return slices.Concat(requestMutations(), wireMutations(), overloadMutations(), balanceMutations(), hopMutations(), watchMutations(), stateMutations(),
+	return slices.Concat(requestMutations(), wireMutations(), overloadMutations(), balanceMutations(), policyMutations(), hopMutations(), watchMutations(), stateMutations(),
 		operatorMutations(), rulesMutations(), namerMutations(), sourceMutations(), edgeMutations(), languageMutations(), benchMutations(), upgradeMutations())
 }
 
@@ -35,42 +35,6 @@ func watchMutations() []mutation {
 			search:  "strip.Fields{1: {}, 2: {}, 6: {}, 7: {}}",
 			replace: "strip.Fields{1: {}, 6: {}, 7: {}}",
 			pkg:     "./proxy/naming/k8s", run: "^(TestDecodesWhatIsRead|TestAgainstModel)$",
-		},
-	}
-}
-
-// balanceMutations break the choice of an endpoint.
-func balanceMutations() []mutation {
-	return []mutation{
-		{
-			name: "always pick the first endpoint", file: "proxy/balance/p2c/p2c.go",
-			search:  "	first := s.draw()\n	if n > 1 {\n",
-			replace: "	first := 0\n	if n < 0 {\n",
-			pkg:     "./proxy/balance/p2c", run: "^TestPick",
-		},
-		{
-			name: "ignore the load of endpoints", file: "proxy/balance/p2c/p2c.go",
-			search:  "		first = s.lighter(first, second)\n",
-			replace: "		_ = second\n",
-			pkg:     "./proxy/balance/p2c", run: "^TestPickPrefersTheLighterNode$",
-		},
-		{
-			name: "count the weight of idle endpoints twice", file: "proxy/balance/p2c/p2c.go",
-			search:  "float64(b.Pending())*a.Endpoint.Weight < float64(a.Pending())*b.Endpoint.Weight",
-			replace: "float64(b.Pending()+1)*a.Endpoint.Weight < float64(a.Pending()+1)*b.Endpoint.Weight",
-			pkg:     "./proxy/balance/p2c", run: "^TestPickSpreadsByWeight$",
-		},
-		{
-			name: "forget the weights after a first attempt", file: "proxy/balance/p2c/p2c.go",
-			search:  "	left.weigh()\n",
-			replace: "",
-			pkg:     "./proxy/balance/p2c", run: "^TestPickOfAnotherSpreadsByWeight$",
-		},
-		{
-			name: "keep the hop of an address that moved", file: "proxy/balance/p2c/p2c.go",
-			search:  "identity{e.Addr, e.Hop}",
-			replace: "identity{e.Addr, nil}",
-			pkg:     "./proxy/balance/p2c", run: "^TestUpdateMovesAnAddressToAnotherNode$",
 		},
 	}
 }
@@ -217,15 +181,15 @@ func requestMutations() []mutation {
 func overloadMutations() []mutation {
 	return []mutation{
 		{
-			name: "take one request more than an endpoint may have", file: "proxy/balance/balance.go",
+			name: "take one request more than an endpoint may have", file: "proxy/balance/node.go",
 			search:  "most == 0 || now <= most {",
 			replace: "most == 0 || now <= most+1 {",
-			pkg:     "./proxy/balance/p2c", run: "^TestPickKeepsTheLimit$",
+			pkg:     "./proxy/balance", run: "^TestPickKeepsTheLimit$",
 		},
 		{
 			name: "let another proxy's choice have more than an endpoint may have", file: "proxy/route/chosen.go",
-			search:  "		if !node.Start(l.most) {\n",
-			replace: "		if !node.Start(0) {\n",
+			search:  "		if !node.Start(nowNs, l.most) {\n",
+			replace: "		if !node.Start(nowNs, 0) {\n",
 			pkg:     "./proxy/route", run: "^TestChosenEndpointIsBusy$",
 		},
 		{
@@ -242,7 +206,7 @@ func overloadMutations() []mutation {
 		},
 		{
 			name: "never let a request go that was counted", file: "proxy/protocol/http1/admission.go",
-			search:  "		x.s.admission.leave()\n",
+			search:  "			a.leave()\n",
 			replace: "",
 			pkg:     "./proxy/protocol/http1", run: "^TestMaxRequests$",
 		},

@@ -103,11 +103,12 @@ func loopback(port int) netip.AddrPort {
 	return netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(port))
 }
 
-// hopMesh is the default Mesh of a cluster with ports of its own, and rules for outgoing alone.
+// hopMesh is the default Mesh of a cluster with ports of its own, rules for outgoing alone, and a balancer that spreads requests that follow
+// each other.
 func hopMesh(t testing.TB, outgoing, incoming int, namers string, rules ...string) *config.Config {
 	t.Helper()
 	router := func(name string, port int, transformer string, rules ...string) string {
-		text := fmt.Sprintf("  - name: %s\n    servers: [{ip: 127.0.0.1, port: %d}]\n    maxCallDepth: 16\n    bindingTimeoutMs: 2000\n"+
+		text := fmt.Sprintf("  - name: %s\n    servers: [{ip: 127.0.0.1, port: %d}]\n    maxCallDepth: 16\n    bindingTimeoutMs: 2000\n    clients: [{prefix: /, loadBalancer: {kind: p2c}}]\n"+
 			"    interpreter: {transformers: [%s]}\n    dtab:\n    - {prefix: /svc, dst: /#/io.l5d.k8s/default/http}\n", name, port, transformer)
 		for _, r := range rules {
 			prefix, dst, _ := strings.Cut(r, " => ")

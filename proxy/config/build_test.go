@@ -118,7 +118,7 @@ func TestServiceForAndClientFor(t *testing.T) {
     - {prefix: /svc/*/slow, totalTimeoutMs: 9000}
     - {prefix: /svc/web}
     clients:
-    - {prefix: /, loadBalancer: {kind: p2c}, hostConnectionPool: {maxSize: 7}, requestAttemptTimeoutMs: 10, responseIdleTimeoutMs: 5}
+    - {prefix: /, loadBalancer: {kind: p2c, maxEffort: 3}, hostConnectionPool: {maxSize: 7}, requestAttemptTimeoutMs: 10, responseIdleTimeoutMs: 5}
     - {prefix: "/#/io.l5d.k8s/*/http/web", requestAttemptTimeoutMs: 20}
     - {prefix: "/%/io.l5d.port/4141", requestAttemptTimeoutMs: 30}
 `, config.Cluster)
@@ -141,7 +141,7 @@ func TestServiceForAndClientFor(t *testing.T) {
 		"/%/io.l5d.localhost/$/inet/a/1":                                                  10 * time.Millisecond,
 	} {
 		path, _ := dtab.ParsePath(id)
-		if got := r.ClientFor(path); got.AttemptTimeout != want || got.LoadBalancer != "p2c" || got.MaxPerEndpoint != 7 ||
+		if got := r.ClientFor(path); got.AttemptTimeout != want || got.LoadBalancer != (config.LoadBalancer{Kind: "p2c", MaxEffort: 3}) || got.MaxPerEndpoint != 7 ||
 			got.ResponseIdleTimeout != 5*time.Millisecond {
 			t.Errorf("%s: %+v, want %v", id, got, want)
 		}

@@ -52,6 +52,12 @@ func checkValue(ps *problems, path, name string, v reflect.Value, r rule) {
 				ps.at(path, "%s", message)
 			}
 		}
+	case reflect.Float64:
+		if x := v.Float(); x != 0 {
+			if message := r.checkNumber(x); message != "" {
+				ps.at(path, "%s", message)
+			}
+		}
 	case reflect.Map:
 		if r.maxProperties > 0 && v.Len() > r.maxProperties {
 			ps.at(path, "expected at most %d keys, found %d", r.maxProperties, v.Len())
@@ -129,6 +135,14 @@ func (r *rule) checkString(s string) string {
 func (r *rule) checkInt(n int64) string {
 	if r.max != 0 && (n < r.min || n > r.max) {
 		return fmt.Sprintf("expected an integer from %d to %d, found %d", r.min, r.max, n)
+	}
+	return ""
+}
+
+// checkNumber returns what is wrong with a value, or "".
+func (r *rule) checkNumber(x float64) string {
+	if r.most != 0 && !(x >= r.least && x <= r.most) {
+		return fmt.Sprintf("expected a number from %v to %v, found %v", r.least, r.most, x)
 	}
 	return ""
 }

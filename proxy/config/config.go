@@ -130,7 +130,7 @@ type Service struct {
 // Client configures bound names below Prefix. Zero values say nothing.
 type Client struct {
 	Prefix         dtab.Prefix
-	LoadBalancer   string
+	LoadBalancer   LoadBalancer
 	AttemptTimeout time.Duration
 	// ResponseIdleTimeout is how long an endpoint may send nothing before or within a response.
 	ResponseIdleTimeout time.Duration

@@ -125,9 +125,8 @@ func compileRouter(ps *problems, field string, r *v1alpha1.Router) Router {
 		if c.HostConnectionPool != nil {
 			client.MaxPerEndpoint = int(c.HostConnectionPool.MaxSize)
 		}
-		if c.LoadBalancer != nil {
-			client.LoadBalancer = c.LoadBalancer.Kind
-		}
+		client.LoadBalancer = balancerOf(c.LoadBalancer)
+		checkBalancer(ps, fmt.Sprintf("%s.clients[%d].loadBalancer", field, i), c.LoadBalancer)
 		out.Clients = append(out.Clients, client)
 	}
 	return out

@@ -11,6 +11,8 @@ type rule struct {
 	required bool
 	// min and max bound an integer where max is not 0.
 	min, max int64
+	// least and most bound a number where most is not 0.
+	least, most float64
 	// minLen and maxLen bound a string, in characters.
 	minLen, maxLen int
 	enum           []string
@@ -60,6 +62,8 @@ func ruleOf(typ, field string) rule {
 		return meshRule(typ + "." + field)
 	case "Router":
 		return routerRule(field)
+	case "LoadBalancer":
+		return balancerRule(field)
 	}
 	switch typ + "." + field {
 	case "DtabSpec.router", "MeshReference.name":
@@ -110,8 +114,6 @@ func ruleOf(typ, field string) rule {
 		return rule{enum: []string{"default"}}
 	case "Interpreter.transformers":
 		return rule{maxItems: 8}
-	case "LoadBalancer.kind":
-		return rule{required: true, enum: []string{"p2c"}}
 	case "Service.totalTimeoutMs", "Client.requestAttemptTimeoutMs", "Client.responseIdleTimeoutMs":
 		return rule{min: 1, max: maxTimeoutMs}
 	}

@@ -199,7 +199,7 @@ func (w *walker) list(n *yaml.Node, t reflect.Type, at *step) {
 
 var decimal = regexp.MustCompile(`^-?(0|[1-9][0-9]*)$`)
 
-// scalar reads a string, a boolean or an integer. An integer has its decimal form: YAML 1.1 and 1.2 disagree about 010, and
+// scalar reads a string, a boolean, an integer or a number. An integer has its decimal form: YAML 1.1 and 1.2 disagree about 010, and
 // readers about 1_000. A value that is given but counts as absent once decoded is held against its rule here.
 func (w *walker) scalar(n *yaml.Node, t reflect.Type, at *step, r rule) {
 	tag := n.ShortTag()
@@ -232,6 +232,16 @@ func (w *walker) scalar(n *yaml.Node, t reflect.Type, at *step, r rule) {
 		}
 		if v == 0 && !r.required {
 			message = r.checkInt(0)
+		}
+		w.out.WriteString(n.Value)
+	case reflect.Float64:
+		v, err := strconv.ParseFloat(n.Value, 64)
+		if tag != "!!int" && tag != "!!float" || !json.Valid([]byte(n.Value)) || err != nil {
+			w.wrong(n, at, "a number, as in 0.5")
+			return
+		}
+		if v == 0 {
+			message = r.checkNumber(0)
 		}
 		w.out.WriteString(n.Value)
 	default:

@@ -21,7 +21,7 @@ func cached(h *house, key []byte) *balance.Node {
 	if err != nil {
 		panic(err)
 	}
-	node, e := l.Pick(0, nil)
+	node, e := l.Pick(0, 1, nil)
 	if e != nil {
 		panic(e)
 	}
@@ -66,7 +66,7 @@ func chosenDecision(h *house, key, address []byte) *balance.Node {
 	if err != nil {
 		panic(err)
 	}
-	node, e := l.PickChosen(0, address, nil)
+	node, e := l.PickChosen(0, 1, address, nil)
 	if e != nil {
 		panic(e)
 	}
@@ -113,7 +113,7 @@ func BenchmarkCachedDecision(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				node, e := l.Pick(0, nil)
+				node, e := l.Pick(0, 1, nil)
 				if e != nil {
 					b.Fatal(e)
 				}

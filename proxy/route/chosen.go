@@ -43,13 +43,13 @@ func (l *Leaf) IsChosen() bool { return l.chosen }
 
 // PickChosen returns the endpoint with this address (ip:port), if it is on this node and serves, and what Pick does otherwise. Each case
 // is counted. An endpoint that was chosen is the only one tried. The caller owes the node's Done.
-func (l *Leaf) PickChosen(shard uint32, address []byte, tried []*balance.Node) (*balance.Node, error) {
+func (l *Leaf) PickChosen(shard uint32, nowNs int64, address []byte, tried []*balance.Node) (*balance.Node, error) {
 	r := l.router
 	if node := l.client.find(address); node != nil && node.Endpoint.Node == r.options.Node && node.Endpoint.Serving {
 		if len(tried) > 0 {
 			return nil, errChosenFailed
 		}
-		if !node.Start(l.most) {
+		if !node.Start(nowNs, l.most) {
 			return nil, balance.ErrBusy
 		}
 		r.chosen.obeyed.Incr(shard)
@@ -57,7 +57,7 @@ func (l *Leaf) PickChosen(shard uint32, address []byte, tried []*balance.Node) (
 	} else if len(tried) == 0 {
 		r.chosen.astray(node, r.options.Node).Incr(shard)
 	}
-	return l.Pick(shard, tried)
+	return l.Pick(shard, nowNs, tried)
 }
 
 // astray returns the counter of why a choice was not followed.

@@ -7,7 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/fairlead/fairlead/proxy/balance"
-	"github.com/fairlead/fairlead/proxy/balance/p2c"
+	"github.com/fairlead/fairlead/proxy/config"
 	"github.com/fairlead/fairlead/proxy/dtab"
 	"github.com/fairlead/fairlead/proxy/naming"
 	"github.com/fairlead/fairlead/proxy/telemetry"
@@ -16,7 +16,7 @@ import (
 // client serves one bound name: its balancer and what it holds. Clients are shared by every name that binds to them.
 type client struct {
 	id       dtab.Path
-	balancer *p2c.Balancer
+	balancer *balance.Balancer
 	scope    telemetry.Scope
 	metrics  requestMetrics
 	indexed  bool
@@ -38,7 +38,9 @@ type client struct {
 	stop   func()
 	closed bool
 
-	updating sync.Mutex // makes updates of the balancer one at a time
+	updating sync.Mutex // makes updates of the balancer one at a time, and guards kind
+	kind     config.LoadBalancer
+	clock    func() int64
 	// index holds the nodes by the text of their address, in a router that is told by others which to take; nil elsewhere.
 	index atomic.Pointer[map[string]*balance.Node]
 }
@@ -96,9 +98,10 @@ func (r *Router) forget(key string, c *client) {
 func (r *Router) newClient(id dtab.Path) *client {
 	c := &client{
 		id: id, readied: make(chan struct{}), sources: make(map[naming.Live[naming.Addrs]]int),
-		scope: r.options.Scope.Scope("client", label(id)),
+		scope: r.options.Scope.Scope("client", label(id)), clock: r.options.Clock,
 	}
-	c.balancer = p2c.New(p2c.Options{
+	c.balancer = balance.New(balance.Options{
+		Policy:     policy(c.kind),
 		NewConns:   func(e naming.Endpoint) any { return r.options.NewConns(id, e) },
 		CloseConns: r.options.CloseConns,
 	})
@@ -107,7 +110,23 @@ func (r *Router) newClient(id dtab.Path) *client {
 	lb := c.scope.Scope("loadbalancer")
 	lb.GaugeFunc("size", func() float64 { return float64(len(c.balancer.Nodes())) })
 	lb.GaugeFunc("available", func() float64 { return float64(c.balancer.Available()) })
+	lb.GaugeFunc("adds", func() float64 { return float64(c.balancer.Added.Load()) })
+	lb.GaugeFunc("removes", func() float64 { return float64(c.balancer.Removed.Load()) })
+	lb.GaugeFunc("max_effort_exhausted", func() float64 { return float64(c.balancer.Exhausted.Load()) })
 	return c
+}
+
+// balanceBy makes the client's balancer follow the configuration. What it knows of its endpoints stays.
+func (c *client) balanceBy(kind config.LoadBalancer) {
+	c.updating.Lock()
+	defer c.updating.Unlock()
+	if c.kind != kind {
+		c.kind = kind
+		c.balancer.SetPolicy(policy(kind))
+		if c.indexed {
+			c.reindex()
+		}
+	}
 }
 
 func (r *Router) releaseClient(c *client, addrs naming.Live[naming.Addrs]) {
@@ -183,7 +202,7 @@ func (c *client) update(a naming.Addrs, s naming.State, _ error) {
 	}
 	c.updating.Lock()
 	defer c.updating.Unlock()
-	c.balancer.Update(a.Endpoints)
+	c.balancer.Update(a.Endpoints, c.clock())
 	if c.indexed {
 		c.reindex()
 	}

@@ -54,6 +54,9 @@ func (n *Name) leaf(t naming.Tree) (*Leaf, *Error) {
 	}
 	cfg := n.router.settings.Load().router
 	own := cfg.ClientFor(t.Bound.ID)
+	if c != nil {
+		c.balanceBy(own.LoadBalancer)
+	}
 	l := &Leaf{
 		router: n.router, service: n.service, metrics: n.router.meter(n.service), client: c, status: t.Bound.Status,
 		addrs: t.Bound.Addrs,
@@ -121,8 +124,8 @@ func (l *Leaf) ready() bool { return l.client == nil || l.client.ready.Load() }
 
 // Pick returns an endpoint that is not among tried; the caller owes its Done. A leaf with a Status has none. The error says why there is
 // no endpoint, as far as that is known.
-func (l *Leaf) Pick(shard uint32, tried []*balance.Node) (*balance.Node, error) {
-	node, err := l.client.balancer.Pick(shard, tried, l.most)
+func (l *Leaf) Pick(shard uint32, nowNs int64, tried []*balance.Node) (*balance.Node, error) {
+	node, err := l.client.balancer.Pick(nowNs, tried, l.most)
 	if errors.Is(err, balance.ErrNoEndpoints) {
 		err = l.client.none(err)
 	}

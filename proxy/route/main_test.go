@@ -85,6 +85,7 @@ func newHouse(t testing.TB, rules string) *house {
 	t.Helper()
 	h := &house{t: t, fake: newFake(), tree: telemetry.New(), open: make(map[string]int)}
 	h.Router = New(Options{
+		Clock: func() int64 { return 1 },
 		Scope: h.tree.Scope("rt", "http"),
 		NewConns: func(_ dtab.Path, e naming.Endpoint) any {
 			h.mu.Lock()

@@ -48,6 +48,8 @@ type Options struct {
 	CloseConns func(any)
 	// Node is the node this process runs on, or "".
 	Node string
+	// Clock returns monotonic nanoseconds, those that requests are timed by.
+	Clock func() int64
 }
 
 // Router routes the requests of one router of a Mesh.

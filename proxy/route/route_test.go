@@ -65,7 +65,7 @@ func clientOutlivesRules(t *testing.T) {
 	if one.client != two.client || one.service == two.service {
 		t.Error("two names that bind alike share the client and nothing else")
 	}
-	node, err := one.Pick(0, nil)
+	node, err := one.Pick(0, 1, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -181,7 +181,7 @@ func TestBindingTimeout(t *testing.T) {
 		if err != nil || time.Since(begin) != 2*time.Second {
 			t.Fatalf("after %v: %v", time.Since(begin), err)
 		}
-		if _, err := l.Pick(0, nil); err != nil {
+		if _, err := l.Pick(0, 1, nil); err != nil {
 			t.Error(err)
 		}
 	})
@@ -330,7 +330,7 @@ func TestSetUnderRequests(t *testing.T) {
 					t.Errorf("request failed: %v", err)
 					return
 				}
-				if node, err := l.Pick(uint32(g), nil); err == nil {
+				if node, err := l.Pick(uint32(g), 1, nil); err == nil {
 					node.Done(0, 1, classify.Success)
 				}
 				l.Record(uint32(g), classify.Success, "", time.Millisecond, 0)
@@ -417,20 +417,20 @@ func TestChosenEndpointIsBusy(t *testing.T) {
 		t.Fatal(err)
 	}
 	address := []byte("10.0.0.42:80")
-	node, e := l.PickChosen(0, address, nil)
+	node, e := l.PickChosen(0, 1, address, nil)
 	if e != nil {
 		t.Fatal(e)
 	}
-	if _, e := l.PickChosen(0, address, nil); !errors.Is(e, balance.ErrBusy) {
+	if _, e := l.PickChosen(0, 1, address, nil); !errors.Is(e, balance.ErrBusy) {
 		t.Errorf("a second request: %v, want %v", e, balance.ErrBusy)
 	}
-	if other, e := l.PickChosen(0, []byte("10.0.0.43:80"), nil); e != nil {
+	if other, e := l.PickChosen(0, 1, []byte("10.0.0.43:80"), nil); e != nil {
 		t.Errorf("another endpoint: %v", e)
 	} else {
 		other.Done(0, 1, classify.Success)
 	}
 	node.Done(0, 1, classify.Success)
-	again, e := l.PickChosen(0, address, nil)
+	again, e := l.PickChosen(0, 1, address, nil)
 	if e != nil || again != node {
 		t.Fatalf("when the first is done: %v, %v, want the same endpoint", again, e)
 	}
@@ -443,7 +443,7 @@ func TestPickSaysWhyThereIsNoEndpoint(t *testing.T) {
 	defer h.Close()
 	addrs := h.fake.bind("/a/web")
 	pick := func() string {
-		_, err := h.leaf("/svc/web").Pick(0, nil)
+		_, err := h.leaf("/svc/web").Pick(0, 1, nil)
 		if !errors.Is(err, balance.ErrNoEndpoints) {
 			t.Fatalf("%v, want %v", err, balance.ErrNoEndpoints)
 		}

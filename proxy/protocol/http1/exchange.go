@@ -116,7 +116,8 @@ func (x *exchange) buildRequest() *Failure {
 func (x *exchange) send() *Failure {
 	var last *Failure
 	for attempt := range x.limits.ConnectAttempts {
-		node, err := x.pick()
+		now := transport.Now()
+		node, err := x.pick(now)
 		if err != nil {
 			if last != nil {
 				return last
@@ -129,7 +130,7 @@ func (x *exchange) send() *Failure {
 		if attempt > 0 {
 			x.o.ConnectRetries++
 		}
-		x.node, x.nodeStart = node, transport.Now()
+		x.node, x.nodeStart = node, now
 		x.attemptAt = 0
 		if d := x.timeouts.Attempt; d > 0 {
 			x.attemptAt = x.nodeStart + int64(d)
@@ -152,12 +153,12 @@ func (x *exchange) send() *Failure {
 }
 
 // pick returns the next endpoint.
-func (x *exchange) pick() (*balance.Node, error) {
+func (x *exchange) pick(now int64) (*balance.Node, error) {
 	if node := x.next; node != nil {
 		x.next = nil
 		return node, nil
 	}
-	return x.target.Pick(x.shard, &x.req, x.tried)
+	return x.target.Pick(x.shard, now, &x.req, x.tried)
 }
 
 // sendDirect sends to the endpoint itself, and once more on a fresh connection if a reused one died without a sign of having been heard.

@@ -176,7 +176,7 @@ func (x *exchange) isConnectFailure() bool { return strings.HasPrefix(x.word.rea
 // pickNext picks another endpoint in advance. Where there is none, the response at hand is the answer.
 func (x *exchange) pickNext() bool {
 	x.tried = append(x.tried, x.node)
-	next, err := x.target.Pick(x.shard, &x.req, x.tried)
+	next, err := x.target.Pick(x.shard, transport.Now(), &x.req, x.tried)
 	x.next = next
 	return err == nil
 }

@@ -23,9 +23,10 @@ type Target interface {
 	// Status returns the status, 100 to 599, that answers the request in place of an endpoint; then nothing else but Finish is called.
 	// 0 means that an endpoint answers.
 	Status() int
-	// Pick returns an endpoint for req that is not in tried, with one pending request counted on it; this package calls its Done once.
+	// Pick returns an endpoint for req that is not in tried, with one pending request counted on it; this package calls its Done once. nowNs
+	// is transport.Now.
 	// Node.Conns must be a *transport.Way. An error becomes reason no-endpoints.
-	Pick(shard uint32, req *Request, tried []*balance.Node) (*balance.Node, error)
+	Pick(shard uint32, nowNs int64, req *Request, tried []*balance.Node) (*balance.Node, error)
 	// AppendHeaders appends complete header lines, each with its CRLF, to be added to the request: l5d-dst-service,
 	// l5d-dst-client, l5d-dst-residual, l5d-ctx-dtab. Lines of those names, of l5d-dtab and of l5d-dst-endpoint that the client sent
 	// are dropped. This package itself adds l5d-dst-endpoint where the request goes through a hop.

@@ -44,7 +44,7 @@ type target struct {
 	quiet           bool
 }
 
-func (t *target) Pick(_ uint32, _ *Request, tried []*balance.Node) (*balance.Node, error) {
+func (t *target) Pick(_ uint32, now int64, _ *Request, tried []*balance.Node) (*balance.Node, error) {
 	t.picks.Add(1)
 next:
 	for _, n := range t.nodes {
@@ -53,7 +53,7 @@ next:
 				continue next
 			}
 		}
-		n.Start(0)
+		n.Start(now, 0)
 		return n, nil
 	}
 	if len(t.nodes) == 0 {

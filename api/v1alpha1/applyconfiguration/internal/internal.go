@@ -258,9 +258,27 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.fairlead.fairlead.api.v1alpha1.LoadBalancer
   map:
     fields:
+    - name: decayTimeMs
+      type:
+        scalar: numeric
+    - name: highLoad
+      type:
+        scalar: numeric
     - name: kind
       type:
         scalar: string
+    - name: lowLoad
+      type:
+        scalar: numeric
+    - name: maxEffort
+      type:
+        scalar: numeric
+    - name: minAperture
+      type:
+        scalar: numeric
+    - name: smoothWindowMs
+      type:
+        scalar: numeric
 - name: com.github.fairlead.fairlead.api.v1alpha1.Mesh
   map:
     fields:

@@ -13,7 +13,7 @@ import (
 type ClientApplyConfiguration struct {
 	// prefix of the bound name, for example /#/io.l5d.k8s/prod; * stands for any one element.
 	Prefix *string `json:"prefix,omitempty"`
-	// loadBalancer picks the endpoint of each request.
+	// loadBalancer picks the endpoint of each request. Default: ewma.
 	LoadBalancer *LoadBalancerApplyConfiguration `json:"loadBalancer,omitempty"`
 	// hostConnectionPool bounds what one endpoint gets.
 	HostConnectionPool *HostConnectionPoolApplyConfiguration `json:"hostConnectionPool,omitempty"`

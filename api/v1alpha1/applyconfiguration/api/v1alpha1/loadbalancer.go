@@ -5,10 +5,24 @@ package v1alpha1
 // LoadBalancerApplyConfiguration represents a declarative configuration of the LoadBalancer type for use
 // with apply.
 //
-// LoadBalancer picks the endpoint of each request.
+// LoadBalancer picks the endpoint of each request. Which keys count depends on kind.
 type LoadBalancerApplyConfiguration struct {
-	// kind is p2c: of two endpoints chosen at random, the one with fewer requests under way.
+	// kind is how: ewma takes, of two endpoints chosen at random, the one whose response times are less; p2c the one with fewer requests
+	// under way; aperture does the same among a part of the endpoints that is as wide as the load wants; heap takes the one with the fewest
+	// requests under way of all; roundRobin takes them in turn.
 	Kind *string `json:"kind,omitempty"`
+	// maxEffort is how often another choice is made where an endpoint that is down was chosen; all kinds but heap. Default: 5.
+	MaxEffort *int32 `json:"maxEffort,omitempty"`
+	// decayTimeMs is how long ewma remembers that an endpoint was slow. Default: 10000.
+	DecayTimeMs *int32 `json:"decayTimeMs,omitempty"`
+	// smoothWindowMs is over which time aperture averages the load. Default: 5000.
+	SmoothWindowMs *int32 `json:"smoothWindowMs,omitempty"`
+	// lowLoad is at how many requests under way for each endpoint in use aperture becomes narrower. Default: 0.5.
+	LowLoad *float64 `json:"lowLoad,omitempty"`
+	// highLoad is at how many of them it becomes wider; more than lowLoad. Default: 2.
+	HighLoad *float64 `json:"highLoad,omitempty"`
+	// minAperture is the least number of endpoints in use. Default: 1.
+	MinAperture *int32 `json:"minAperture,omitempty"`
 }
 
 // LoadBalancerApplyConfiguration constructs a declarative configuration of the LoadBalancer type for use with
@@ -22,5 +36,53 @@ func LoadBalancer() *LoadBalancerApplyConfiguration {
 // If called multiple times, the Kind field is set to the value of the last call.
 func (b *LoadBalancerApplyConfiguration) WithKind(value string) *LoadBalancerApplyConfiguration {
 	b.Kind = &value
+	return b
+}
+
+// WithMaxEffort sets the MaxEffort field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the MaxEffort field is set to the value of the last call.
+func (b *LoadBalancerApplyConfiguration) WithMaxEffort(value int32) *LoadBalancerApplyConfiguration {
+	b.MaxEffort = &value
+	return b
+}
+
+// WithDecayTimeMs sets the DecayTimeMs field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the DecayTimeMs field is set to the value of the last call.
+func (b *LoadBalancerApplyConfiguration) WithDecayTimeMs(value int32) *LoadBalancerApplyConfiguration {
+	b.DecayTimeMs = &value
+	return b
+}
+
+// WithSmoothWindowMs sets the SmoothWindowMs field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the SmoothWindowMs field is set to the value of the last call.
+func (b *LoadBalancerApplyConfiguration) WithSmoothWindowMs(value int32) *LoadBalancerApplyConfiguration {
+	b.SmoothWindowMs = &value
+	return b
+}
+
+// WithLowLoad sets the LowLoad field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the LowLoad field is set to the value of the last call.
+func (b *LoadBalancerApplyConfiguration) WithLowLoad(value float64) *LoadBalancerApplyConfiguration {
+	b.LowLoad = &value
+	return b
+}
+
+// WithHighLoad sets the HighLoad field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the HighLoad field is set to the value of the last call.
+func (b *LoadBalancerApplyConfiguration) WithHighLoad(value float64) *LoadBalancerApplyConfiguration {
+	b.HighLoad = &value
+	return b
+}
+
+// WithMinAperture sets the MinAperture field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the MinAperture field is set to the value of the last call.
+func (b *LoadBalancerApplyConfiguration) WithMinAperture(value int32) *LoadBalancerApplyConfiguration {
+	b.MinAperture = &value
 	return b
 }

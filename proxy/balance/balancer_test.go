@@ -1,4 +1,4 @@
-package p2c
+package balance_test
 
 import (
 	"errors"
@@ -10,21 +10,26 @@ import (
 	"testing"
 
 	"github.com/fairlead/fairlead/proxy/balance"
+	"github.com/fairlead/fairlead/proxy/balance/p2c"
 	"github.com/fairlead/fairlead/proxy/naming"
 	"github.com/fairlead/fairlead/proxy/resilience/classify"
 )
+
+// now is any time: none of these tests depends on it.
+const now = 1e9
 
 func endpoint(i int) naming.Endpoint {
 	return naming.Endpoint{Addr: netip.MustParseAddrPort(fmt.Sprintf("10.0.0.%d:80", i)), Weight: 1, Serving: true}
 }
 
-func balancer(endpoints ...naming.Endpoint) (*Balancer, map[any]int) {
+func balancer(endpoints ...naming.Endpoint) (*balance.Balancer, map[any]int) {
 	closed := make(map[any]int)
-	b := New(Options{
+	b := balance.New(balance.Options{
+		Policy:     p2c.Policy{},
 		NewConns:   func(e naming.Endpoint) any { return e.Addr.String() },
 		CloseConns: func(c any) { closed[c]++ },
 	})
-	b.Update(endpoints)
+	b.Update(endpoints, now)
 	return b, closed
 }
 
@@ -33,7 +38,7 @@ func TestPickPrefersTheLighterNode(t *testing.T) {
 	var counts [3]int
 	for range 1000 {
 		// Requests never end, so the picks must stay level.
-		n, err := b.Pick(0, nil, 0)
+		n, err := b.Pick(now, nil, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -54,7 +59,7 @@ func TestPickSpreadsByWeight(t *testing.T) {
 			picks := 0
 			const total = 20000
 			for range total {
-				n, _ := b.Pick(0, nil, 0)
+				n, _ := b.Pick(now, nil, 0)
 				if n.Endpoint.Addr == heavy.Addr {
 					picks++
 				}
@@ -74,15 +79,15 @@ func TestPickLeavesOutWhatDoesNotServe(t *testing.T) {
 	down.Serving, zero.Weight = false, 0
 	b, _ := balancer(endpoint(1), down, zero)
 	for range 100 {
-		if n, _ := b.Pick(0, nil, 0); n.Endpoint.Addr != endpoint(1).Addr {
+		if n, _ := b.Pick(now, nil, 0); n.Endpoint.Addr != endpoint(1).Addr {
 			t.Fatalf("picked %v", n.Endpoint)
 		}
 	}
 	if got := len(b.Nodes()); got != 3 {
 		t.Errorf("Nodes has %d, want all 3", got)
 	}
-	b.Update([]naming.Endpoint{down})
-	if _, err := b.Pick(0, nil, 0); !errors.Is(err, balance.ErrNoEndpoints) {
+	b.Update([]naming.Endpoint{down}, now)
+	if _, err := b.Pick(now, nil, 0); !errors.Is(err, balance.ErrNoEndpoints) {
 		t.Errorf("error with no serving node: %v", err)
 	}
 }
@@ -92,7 +97,7 @@ func TestPickAvoidsTried(t *testing.T) {
 	var tried []*balance.Node
 	seen := make(map[netip.AddrPort]bool)
 	for range 3 {
-		n, err := b.Pick(0, tried, 0)
+		n, err := b.Pick(now, tried, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -102,7 +107,7 @@ func TestPickAvoidsTried(t *testing.T) {
 	if len(seen) != 3 {
 		t.Errorf("three attempts went to %d endpoints", len(seen))
 	}
-	if _, err := b.Pick(0, tried, 0); !errors.Is(err, balance.ErrTried) {
+	if _, err := b.Pick(now, tried, 0); !errors.Is(err, balance.ErrTried) {
 		t.Errorf("fourth attempt: %v", err)
 	}
 }
@@ -116,7 +121,7 @@ func TestPickOfAnotherSpreadsByWeight(t *testing.T) {
 	picks := 0
 	const total = 20000
 	for range total {
-		n, err := b.Pick(0, []*balance.Node{first}, 0)
+		n, err := b.Pick(now, []*balance.Node{first}, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -132,11 +137,11 @@ func TestPickOfAnotherSpreadsByWeight(t *testing.T) {
 
 func TestUpdateKeepsStateOfWhatStays(t *testing.T) {
 	b, closed := balancer(endpoint(1), endpoint(2))
-	n, _ := b.Pick(0, nil, 0)
+	n, _ := b.Pick(now, nil, 0)
 	picked := n.Endpoint
 	changed := picked
 	changed.Weight = 5
-	b.Update([]naming.Endpoint{changed})
+	b.Update([]naming.Endpoint{changed}, now)
 	if got := b.Nodes()[0]; got.Pending() != 1 || got.Conns != n.Conns || got.Endpoint.Weight != 5 {
 		t.Errorf("node after a change of weight: pending %d, conns %v, weight %v", got.Pending(), got.Conns, got.Endpoint.Weight)
 	}
@@ -153,15 +158,15 @@ func TestUpdateKeepsStateOfWhatStays(t *testing.T) {
 func TestPickUnderUpdate(t *testing.T) {
 	b, closed := balancer(endpoint(1), endpoint(2))
 	var wait sync.WaitGroup
-	for g := range 4 {
+	for range 4 {
 		wait.Go(func() {
 			for range 3000 {
-				first, err := b.Pick(uint32(g), nil, 0)
+				first, err := b.Pick(now, nil, 0)
 				if err != nil {
 					t.Error(err)
 					return
 				}
-				second, err := b.Pick(uint32(g), []*balance.Node{first}, 0)
+				second, err := b.Pick(now, []*balance.Node{first}, 0)
 				switch {
 				case err == nil && second.Endpoint.Addr == first.Endpoint.Addr:
 					t.Error("a second attempt went to the same endpoint")
@@ -177,7 +182,7 @@ func TestPickUnderUpdate(t *testing.T) {
 	for i := range 1000 {
 		heavy := endpoint(1)
 		heavy.Weight = float64(1 + i%3)
-		b.Update([]naming.Endpoint{heavy, endpoint(2 + i%3)})
+		b.Update([]naming.Endpoint{heavy, endpoint(2 + i%3)}, now)
 	}
 	wait.Wait()
 	for _, n := range b.Nodes() {
@@ -203,7 +208,7 @@ func TestUpdateKnowsEndpointsByAddressAndHop(t *testing.T) {
 	if n := len(b.Nodes()); n != 2 || b.Nodes()[0].Endpoint.Weight != 1 {
 		t.Errorf("%d nodes, want 2", n)
 	}
-	b.Update([]naming.Endpoint{hop})
+	b.Update([]naming.Endpoint{hop}, now)
 	if len(b.Nodes()) != 1 || closed[hop.Addr.String()] != 1 {
 		t.Errorf("nodes %v, closed %v", b.Nodes(), closed)
 	}
@@ -212,7 +217,8 @@ func TestUpdateKnowsEndpointsByAddressAndHop(t *testing.T) {
 // An address that moves to another node, be it within one update, gets connections by the hop of that node.
 func TestUpdateMovesAnAddressToAnotherNode(t *testing.T) {
 	var made, ended []string
-	b := New(Options{
+	b := balance.New(balance.Options{
+		Policy: p2c.Policy{},
 		NewConns: func(e naming.Endpoint) any {
 			made = append(made, e.Hop.Node)
 			return e.Hop.Node
@@ -222,10 +228,10 @@ func TestUpdateMovesAnAddressToAnotherNode(t *testing.T) {
 	old, moved := endpoint(1), endpoint(1)
 	old.Node, old.Hop = "n1", &naming.Hop{Node: "n1"}
 	moved.Node, moved.Hop = "n2", &naming.Hop{Node: "n2"}
-	b.Update([]naming.Endpoint{old, endpointOn(2, old.Hop)})
-	first, _ := b.Pick(0, []*balance.Node{balance.NewNode(endpoint(2), nil)}, 0)
-	b.Update([]naming.Endpoint{moved, endpointOn(2, old.Hop)})
-	second, _ := b.Pick(0, []*balance.Node{balance.NewNode(endpoint(2), nil)}, 0)
+	b.Update([]naming.Endpoint{old, endpointOn(2, old.Hop)}, now)
+	first, _ := b.Pick(now, []*balance.Node{balance.NewNode(endpoint(2), nil)}, 0)
+	b.Update([]naming.Endpoint{moved, endpointOn(2, old.Hop)}, now)
+	second, _ := b.Pick(now, []*balance.Node{balance.NewNode(endpoint(2), nil)}, 0)
 	if fmt.Sprint(made, ended) != "[n1 n1 n2] [n1]" || first.Conns != "n1" || second.Conns != "n2" || second.Endpoint.Node != "n2" || second.Pending() != 1 {
 		t.Errorf("made %v, ended %v; %v, then %v with %d pending", made, ended, first.Conns, second.Conns, second.Pending())
 	}
@@ -237,25 +243,6 @@ func endpointOn(i int, hop *naming.Hop) naming.Endpoint {
 	return e
 }
 
-func BenchmarkPick(b *testing.B) {
-	for _, n := range []int{3, 100, 10000} {
-		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			endpoints := make([]naming.Endpoint, n)
-			for i := range endpoints {
-				endpoints[i] = naming.Endpoint{
-					Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 80), Weight: 1, Serving: true,
-				}
-			}
-			p, _ := balancer(endpoints...)
-			b.ReportAllocs()
-			for b.Loop() {
-				node, _ := p.Pick(0, nil, 0)
-				node.Done(0, 1, classify.Success)
-			}
-		})
-	}
-}
-
 // No endpoint gets more requests than allowed, whatever draws do and whoever comes at once; those that have room get the rest.
 func TestPickKeepsTheLimit(t *testing.T) {
 	const most, nodes = 5, 3
@@ -265,7 +252,7 @@ func TestPickKeepsTheLimit(t *testing.T) {
 	for range 4 {
 		wait.Go(func() {
 			for range 10 {
-				switch _, err := b.Pick(0, nil, most); {
+				switch _, err := b.Pick(now, nil, most); {
 				case err == nil:
 					got.Add(1)
 				case errors.Is(err, balance.ErrBusy):
@@ -287,10 +274,10 @@ func TestPickKeepsTheLimit(t *testing.T) {
 	}
 	first := b.Nodes()[0]
 	first.Done(0, 1, classify.Success)
-	if n, err := b.Pick(0, nil, most); err != nil || n != first {
+	if n, err := b.Pick(now, nil, most); err != nil || n != first {
 		t.Errorf("with room at one: %v, %v", n, err)
 	}
-	if _, err := b.Pick(0, []*balance.Node{first}, most); !errors.Is(err, balance.ErrBusy) {
+	if _, err := b.Pick(now, []*balance.Node{first}, most); !errors.Is(err, balance.ErrBusy) {
 		t.Errorf("a second attempt where all are full: %v", err)
 	}
 }

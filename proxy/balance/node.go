@@ -1,0 +1,183 @@
+package balance
+
+import (
+	"math"
+	"sync/atomic"
+	"time"
+
+	"github.com/fairlead/fairlead/proxy/naming"
+	"github.com/fairlead/fairlead/proxy/resilience/classify"
+)
+
+// DefaultDecay is how long an endpoint is remembered to have been slow, as in Linkerd.
+const DefaultDecay = 10 * time.Second
+
+// Node is one endpoint inside a balancer, with its load. It lives as long as the endpoint stays in the set or has requests.
+type Node struct {
+	// Endpoint is immutable. A change of weight or conditions makes a new Node that shares state and Conns.
+	Endpoint naming.Endpoint
+	// Conns holds what the transport keeps per endpoint, opaque here.
+	Conns any
+
+	watcher Watcher
+	state   *state
+}
+
+// state is what an endpoint keeps while it is known. It has its own cache line: every request writes it.
+type state struct {
+	pending atomic.Int64
+	// cost is a float64, the peak-sensitive mean of response times in nanoseconds, as it was at stamp; decay in nanoseconds.
+	cost  atomic.Uint64
+	stamp atomic.Int64
+	decay atomic.Int64
+	// down is 0 for an endpoint that is up, else when it may be probed; negative while a probe is under way.
+	down atomic.Int64
+	_    [24]byte
+}
+
+// NewNode returns a node with no load.
+func NewNode(e naming.Endpoint, conns any) *Node {
+	s := new(state)
+	s.decay.Store(int64(DefaultDecay))
+	return &Node{Endpoint: e, Conns: conns, state: s}
+}
+
+// renew returns a node for the same address with new conditions, and the state and connections of n.
+func (n *Node) renew(e naming.Endpoint, w Watcher) *Node {
+	return &Node{Endpoint: e, Conns: n.Conns, watcher: w, state: n.state}
+}
+
+// Identity is what the nodes of one endpoint have in common: two that are == share their state.
+type Identity struct{ state *state }
+
+// Identity returns that of the endpoint.
+func (n *Node) Identity() Identity { return Identity{n.state} }
+
+// Pending returns the number of requests under way.
+func (n *Node) Pending() int64 { return n.state.pending.Load() }
+
+// Up reports whether the endpoint may get requests: it is not down, or due to be probed and nobody does yet.
+func (n *Node) Up(nowNs int64) bool {
+	down := n.state.down.Load()
+	return down == 0 || down > 0 && nowNs >= down
+}
+
+// Due returns when an endpoint that is down may be probed; 0 for one that is up or being probed.
+func (n *Node) Due() int64 { return max(n.state.down.Load(), 0) }
+
+// TakeDown keeps requests away until then, when one of them may try.
+func (n *Node) TakeDown(untilNs, nowNs int64) { n.turn(max(untilNs, 1), nowNs) }
+
+// TakeUp lets requests come again.
+func (n *Node) TakeUp(nowNs int64) { n.turn(0, nowNs) }
+
+func (n *Node) turn(down, nowNs int64) {
+	n.state.down.Store(down)
+	if n.watcher != nil {
+		n.watcher.Turned(n, nowNs)
+	}
+}
+
+// Admit counts one request as under way on an endpoint that is up, unless that would be more than most, where it is not 0. It reports
+// whether it did. The first request to an endpoint that is due takes the probe. Pickers call it.
+func (n *Node) Admit(nowNs, most int64) bool {
+	down := n.state.down.Load()
+	if down != 0 && (down < 0 || nowNs < down || !n.state.down.CompareAndSwap(down, -down)) {
+		return false
+	}
+	if n.count(most) {
+		return true
+	}
+	if down != 0 {
+		n.state.down.CompareAndSwap(-down, down)
+	}
+	return false
+}
+
+// Start counts one request as under way, whether the endpoint is up or not, unless that would be more than most, where it is not 0. It
+// reports whether it did; then the caller owes one Done.
+func (n *Node) Start(nowNs, most int64) bool {
+	if !n.count(most) {
+		return false
+	}
+	n.began(nowNs)
+	return true
+}
+
+func (n *Node) began(nowNs int64) {
+	if n.watcher != nil {
+		n.watcher.Began(n, nowNs)
+	}
+}
+
+func (n *Node) count(most int64) bool {
+	if now := n.state.pending.Add(1); most == 0 || now <= most {
+		return true
+	}
+	n.state.pending.Add(-1)
+	return false
+}
+
+// abandon takes back what Admit did, before anything was sent.
+func (n *Node) abandon(nowNs int64) {
+	if down := n.state.down.Load(); down < 0 {
+		n.state.down.CompareAndSwap(down, -down)
+	}
+	n.end(nowNs)
+}
+
+// Done ends one request that Pick began. Times are monotonic nanoseconds.
+func (n *Node) Done(startNs, endNs int64, c classify.Class) {
+	n.observe(endNs-startNs, endNs, c != classify.Ignored)
+	n.end(endNs)
+}
+
+func (n *Node) end(nowNs int64) {
+	n.state.pending.Add(-1)
+	if n.watcher != nil {
+		n.watcher.Ended(n, nowNs)
+	}
+}
+
+// SetDecay says how long it takes until the response times of before count for a third.
+func (n *Node) SetDecay(d time.Duration) { n.state.decay.Store(int64(d)) }
+
+// Cost returns the peak-sensitive, exponentially weighted mean of response times in nanoseconds. It decays while nothing is heard, so that
+// an endpoint that was slow is tried again; 0 means that nothing was heard yet.
+func (n *Node) Cost(nowNs int64) float64 {
+	s := n.state
+	cost := math.Float64frombits(s.cost.Load())
+	if cost == 0 {
+		return 0
+	}
+	return cost * s.weight(nowNs-s.stamp.Load())
+}
+
+// weight of what was known before so many nanoseconds.
+func (s *state) weight(elapsed int64) float64 {
+	if elapsed <= 0 {
+		return 1
+	}
+	return math.Exp(-float64(elapsed) / float64(s.decay.Load()))
+}
+
+// observe learns a response time: a greater one than the mean counts whole and at once, as in Finagle's peak EWMA. Of a request that ended
+// before its response came (whole is false) only that is known.
+func (n *Node) observe(took, nowNs int64, whole bool) {
+	s := n.state
+	w := s.weight(nowNs - s.stamp.Swap(nowNs))
+	for {
+		bits := s.cost.Load()
+		before, rtt := math.Float64frombits(bits), float64(took)
+		after := before*w + rtt*(1-w)
+		switch {
+		case rtt > before*w:
+			after = rtt
+		case !whole:
+			after = before * w
+		}
+		if s.cost.CompareAndSwap(bits, math.Float64bits(after)) {
+			return
+		}
+	}
+}

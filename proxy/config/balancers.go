@@ -1,0 +1,84 @@
+package config
+
+import (
+	"slices"
+	"time"
+
+	"github.com/fairlead/fairlead/api/v1alpha1"
+)
+
+// balancerKinds are the kinds of load balancers there are.
+var balancerKinds = []string{
+	v1alpha1.KindLoadBalancerEWMA, v1alpha1.KindLoadBalancerP2C, v1alpha1.KindLoadBalancerAperture, v1alpha1.KindLoadBalancerHeap,
+	v1alpha1.KindLoadBalancerRoundRobin,
+}
+
+// LoadBalancer says how the endpoint of a request is picked. Which fields count depends on Kind; zero values mean its defaults. Two that
+// are == do the same. An empty Kind says nothing.
+type LoadBalancer struct {
+	Kind                    string
+	MaxEffort               int
+	DecayTime, SmoothWindow time.Duration
+	LowLoad, HighLoad       float64
+	MinAperture             int
+}
+
+func balancerOf(b *v1alpha1.LoadBalancer) LoadBalancer {
+	if b == nil {
+		return LoadBalancer{}
+	}
+	return LoadBalancer{
+		Kind: b.Kind, MaxEffort: int(b.MaxEffort), DecayTime: milliseconds(b.DecayTimeMs), SmoothWindow: milliseconds(b.SmoothWindowMs),
+		LowLoad: b.LowLoad, HighLoad: b.HighLoad, MinAperture: int(b.MinAperture),
+	}
+}
+
+// checkBalancer checks which keys belong to which kind, and what the schema cannot say.
+func checkBalancer(ps *problems, field string, b *v1alpha1.LoadBalancer) {
+	if b == nil || !slices.Contains(balancerKinds, b.Kind) {
+		return // the rule of the schema says so
+	}
+	const ewma, aperture = v1alpha1.KindLoadBalancerEWMA, v1alpha1.KindLoadBalancerAperture
+	for _, key := range []struct {
+		name  string
+		kinds []string
+		set   bool
+	}{
+		{"maxEffort", []string{ewma, v1alpha1.KindLoadBalancerP2C, aperture, v1alpha1.KindLoadBalancerRoundRobin}, b.MaxEffort != 0},
+		{"decayTimeMs", []string{ewma}, b.DecayTimeMs != 0},
+		{"smoothWindowMs", []string{aperture}, b.SmoothWindowMs != 0},
+		{"lowLoad", []string{aperture}, b.LowLoad != 0},
+		{"highLoad", []string{aperture}, b.HighLoad != 0},
+		{"minAperture", []string{aperture}, b.MinAperture != 0},
+	} {
+		if key.set && !slices.Contains(key.kinds, b.Kind) {
+			ps.at(field+"."+key.name, "key %s does not belong to kind %s, but to %s", key.name, b.Kind, orList(key.kinds))
+		}
+	}
+	low, high := v1alpha1.DefaultLowLoad, v1alpha1.DefaultHighLoad
+	if b.LowLoad != 0 {
+		low = b.LowLoad
+	}
+	if b.HighLoad != 0 {
+		high = b.HighLoad
+	}
+	if b.Kind == aperture && low >= high {
+		ps.at(field+".lowLoad", "expected less than highLoad, %v, found %v", high, low)
+	}
+}
+
+func balancerRule(field string) rule {
+	switch field {
+	case "kind":
+		return rule{required: true, enum: balancerKinds}
+	case "maxEffort":
+		return rule{min: 1, max: 100}
+	case "decayTimeMs", "smoothWindowMs":
+		return rule{min: 1, max: maxTimeoutMs}
+	case "lowLoad", "highLoad":
+		return rule{least: 0.01, most: 1000}
+	case "minAperture":
+		return rule{min: 1, max: 100000}
+	}
+	return rule{}
+}
