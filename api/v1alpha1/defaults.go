@@ -52,6 +52,13 @@ const (
 	KindLoadBalancerHeap          = "heap"
 	KindLoadBalancerRoundRobin    = "roundRobin"
 
+	KindAccrualConsecutiveFailures = "io.l5d.consecutiveFailures"
+	KindAccrualSuccessRate         = "io.l5d.successRate"
+	KindAccrualSuccessRateWindowed = "io.l5d.successRateWindowed"
+	KindAccrualNone                = "none"
+	KindBackoffConstant            = "constant"
+	KindBackoffJittered            = "jittered"
+
 	KindTransformerLocalhost    = "io.l5d.localhost"
 	KindTransformerSpecificHost = "io.l5d.specificHost"
 	KindTransformerPort         = "io.l5d.port"

@@ -401,6 +401,10 @@ type Client struct {
 	// +optional
 	LoadBalancer *LoadBalancer `json:"loadBalancer,omitempty"`
 
+	// failureAccrual leaves an endpoint alone whose requests fail. Default: after 5 failures in a row.
+	// +optional
+	FailureAccrual *FailureAccrual `json:"failureAccrual,omitempty"`
+
 	// hostConnectionPool bounds what one endpoint gets.
 	// +optional
 	HostConnectionPool *HostConnectionPool `json:"hostConnectionPool,omitempty"`

@@ -61,6 +61,66 @@ func balanceMutations() []mutation {
 	}
 }
 
+// circuitMutations break the circuit breaking.
+func circuitMutations() []mutation {
+	return []mutation{
+		{
+			name: "take a whole service down", file: "proxy/balance/circuit.go",
+			search:  "	return (serving + 1) / 2\n",
+			replace: "	return serving\n",
+			pkg:     "./proxy/balance", run: "^TestMostDown$",
+		},
+		{
+			name: "take the only endpoint down", file: "proxy/balance/circuit.go",
+			search:  "	if serving < 2 {\n",
+			replace: "	if serving < 1 {\n",
+			pkg:     "./proxy/balance", run: "^TestMostDown$",
+		},
+		{
+			name: "believe what began before an endpoint went down", file: "proxy/balance/node.go",
+			search:  "	case down > 0: // the request began before the endpoint went down\n",
+			replace: "	case down > 0 && c == classify.Ignored: // the request began before the endpoint went down\n",
+			pkg:     "./proxy/balance", run: "^TestCircuit$",
+		},
+		{
+			name: "lose a probe whose client went away", file: "proxy/balance/node.go",
+			search:  "	case down < 0 && (b == nil || c == classify.Ignored):\n		n.state.down.CompareAndSwap(down, -down) // the next one probes\n",
+			replace: "	case down < 0 && (b == nil || c == classify.Ignored):\n",
+			pkg:     "./proxy/balance", run: "^TestCircuit$",
+		},
+		{
+			name: "count failures that are not in a row", file: "proxy/resilience/accrual/accrual.go",
+			search:  "			b.failures.Store(0)\n		}\n		return 0\n",
+			replace: "		}\n		return 0\n",
+			pkg:     "./proxy/resilience/accrual", run: "^TestConsecutive$",
+		},
+		{
+			name: "take an endpoint down on a success", file: "proxy/resilience/accrual/accrual.go",
+			search:  "b.rate.add(&b.policy, failed, nowNs) && failed\n",
+			replace: "b.rate.add(&b.policy, failed, nowNs)\n",
+			pkg:     "./proxy/resilience/accrual", run: "^(TestRates|TestRateActsOnFailures)$",
+		},
+		{
+			name: "wait longer after a success too", file: "proxy/resilience/accrual/accrual.go",
+			search:  "	b.attempts, b.last = 0, 0\n",
+			replace: "",
+			pkg:     "./proxy/resilience/accrual", run: "^TestBackoff$",
+		},
+		{
+			name: "report endpoints that are left alone as available", file: "proxy/balance/balancer.go",
+			search:  "b.snapshot.Load().serving - b.Down()",
+			replace: "b.snapshot.Load().serving",
+			pkg:     "./proxy/app", run: "^TestFailureAccrual$",
+		},
+		{
+			name: "judge no endpoints after an edit that wants it", file: "proxy/route/client.go",
+			search:  "		c.balancer.SetBreakers(breakers(accrual), c.clock())\n",
+			replace: "",
+			pkg:     "./proxy/app", run: "^TestFailureAccrual$",
+		},
+	}
+}
+
 // policyMutations break the ways to choose.
 func policyMutations() []mutation {
 	const pkg = "./proxy/balance"

@@ -8,13 +8,43 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr/funcr"
+
+	"github.com/fairlead/fairlead/proxy/telemetry"
 	"github.com/fairlead/fairlead/test/testkit/freeport"
 )
+
+// logged is what was logged, a line each.
+type logged struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (l *logged) add(line string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lines = append(l.lines, line)
+}
+
+func (l *logged) all() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.lines)
+}
+
+// has reports whether one line has all the words.
+func (l *logged) has(words ...string) bool {
+	return slices.ContainsFunc(l.all(), func(line string) bool {
+		return !slices.ContainsFunc(words, func(word string) bool { return !strings.Contains(line, word) })
+	})
+}
 
 // TestLoadBalancer: the Mesh says by which balancer requests go, peak EWMA where it says nothing, and an edit changes it while what is known
 // of the endpoints, and their connections, stay.
@@ -78,5 +108,89 @@ func TestLoadBalancer(t *testing.T) {
 	}
 	if toFast.Load() == 0 || opened.Load() > 2 {
 		t.Errorf("%d connections to two endpoints", opened.Load())
+	}
+}
+
+// TestFailureAccrual: an endpoint that fails is left alone after so many failures in a row, which the log, metrics, the admin page and
+// the report say; once it answers its probe it is back. Edits change the number under traffic, and none ends it.
+func TestFailureAccrual(t *testing.T) {
+	var failing atomic.Bool
+	failing.Store(true)
+	var toBad atomic.Int64
+	bad := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		toBad.Add(1)
+		if failing.Load() {
+			w.WriteHeader(http.StatusInternalServerError)
+		}
+	}))
+	t.Cleanup(bad.Close)
+	good, address := backend(t, "good"), netip.MustParseAddrPort(bad.Listener.Addr().String())
+	port := freeport.Get(t)
+	dir := t.TempDir()
+	text := fmt.Sprintf("%s %d\n%s %d\n", good.Addr(), good.Port(), address.Addr(), address.Port())
+	if err := os.WriteFile(filepath.Join(dir, "web"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var lines logged
+	metrics := telemetry.New()
+	a := start(t, Options{Log: funcr.New(func(_, args string) { lines.add(args) }, funcr.Options{}), Metrics: metrics})
+	apply := func(accrual string) {
+		t.Helper()
+		text := strings.Replace(mesh(port, "/svc => /#/io.l5d.fs"), "    dtab:",
+			fmt.Sprintf("    clients: [{prefix: /, loadBalancer: {kind: roundRobin}%s}]\n    dtab:", accrual), 1) +
+			fmt.Sprintf("  namers:\n  - {kind: io.l5d.fs, rootDir: %s}\n", dir)
+		if err := a.Apply(t.Context(), decode(t, text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := client(t)
+	ask := func(n int) (failed int) {
+		t.Helper()
+		for range n {
+			if status, _, _ := get(t, c, port, "web"); status != http.StatusOK {
+				failed++
+			}
+		}
+		return failed
+	}
+	apply(", failureAccrual: {kind: none}")
+	if n := ask(40); n != 20 {
+		t.Errorf("%d of 40 failed where nobody judges, want half", n)
+	}
+	apply("") // five in a row, for five seconds
+	if n := ask(40); n != 5 {
+		t.Errorf("%d of 40 failed, want the first five", n)
+	}
+	const scope = "rt/outgoing/client/#/io.l5d.fs/web/"
+	if removals, available := metric(t, metrics, scope+"failure_accrual/removals"), metric(t, metrics, scope+"loadbalancer/available"); removals != 1 || available != 1 {
+		t.Errorf("%v removals, %v available", removals, available)
+	}
+	endpoints := a.Clients()["outgoing"][0].Endpoints
+	if e := endpoints[1]; !e.Down || e.ProbeInMs <= 0 || e.ProbeInMs > 5000 || endpoints[0].Down {
+		t.Errorf("the admin page has %+v", endpoints)
+	}
+	if s := a.Health(); s.Totals.Endpoints != "1/2" || s.Totals.HealthyBalancers != 0 {
+		t.Errorf("the report has %+v", s.Totals)
+	}
+	if !lines.has("Requests to an endpoint fail", address.String(), "/#/io.l5d.fs/web", "5s") {
+		t.Errorf("logged %q", lines.all())
+	}
+	apply(", failureAccrual: {kind: none}")
+	if n := ask(10); n != 5 {
+		t.Errorf("%d of 10 failed where nobody judges any more, want half", n)
+	}
+	apply(", failureAccrual: {kind: io.l5d.consecutiveFailures, failures: 2, backoff: {kind: constant, ms: 50}}")
+	if n := ask(4); n != 2 {
+		t.Errorf("%d of 4 failed, want two", n)
+	}
+	eventually(t, "probes fail", func() bool { ask(2); return metric(t, metrics, scope+"failure_accrual/probes") >= 2 })
+	failing.Store(false)
+	eventually(t, "the endpoint is back", func() bool { ask(2); return metric(t, metrics, scope+"failure_accrual/revivals") == 1 })
+	before := toBad.Load()
+	if n := ask(40); n != 0 || toBad.Load()-before != 20 {
+		t.Errorf("%d of 40 failed, %d went to the endpoint that answers again", n, toBad.Load()-before)
+	}
+	if s := a.Health(); s.Totals.Endpoints != "2/2" || !lines.has("An endpoint answers again", address.String()) {
+		t.Errorf("the report has %+v, the log %q", s.Totals, lines.all())
 	}
 }

@@ -194,18 +194,18 @@ func (a *App) Health() v1alpha1.MeshProxyStatus {
 	s.ProxyVersion = a.options.Version
 	balancers := make(map[string]v1alpha1.ProxyBalancer)
 	requests := h.requests()
-	for i := range h.wanted {
-		d := h.report(&h.wanted[i], balancers)
-		d.Requests = requests[i]
-		if len(s.Dtabs) < maxReported {
-			s.Dtabs = append(s.Dtabs, d)
-		}
-	}
 	for _, r := range a.snapshotRouters() {
 		for _, c := range r.routes.Clients() {
 			if name, ok := reported(c.ID); c.InUse && ok {
 				merge(balancers, v1alpha1.ProxyBalancer{Client: name, Endpoints: int32(len(c.Endpoints)), Available: int32(c.Available)})
 			}
+		}
+	}
+	for i := range h.wanted {
+		d := h.report(&h.wanted[i], balancers)
+		d.Requests = requests[i]
+		if len(s.Dtabs) < maxReported {
+			s.Dtabs = append(s.Dtabs, d)
 		}
 	}
 	summarize(&s, balancers)
@@ -292,6 +292,9 @@ func addBound(out *v1alpha1.ProxyDestination, t *naming.Tree, balancers map[stri
 			if addrs.Endpoints[i].Serving {
 				b.Available++
 			}
+		}
+		if seen, ok := balancers[b.Client]; ok {
+			b.Available = min(b.Available, seen.Available) // what only the proxies see to fail
 		}
 		out.Endpoints += b.Endpoints
 		out.Available += b.Available

@@ -4,7 +4,10 @@
 // package. The package knows no Kubernetes client, exporter or logger.
 package balance
 
-import "errors"
+import (
+	"errors"
+	"time"
+)
 
 // ErrNoEndpoints means that the bound name has no endpoint that may be picked.
 var ErrNoEndpoints = errors.New("no endpoints are available")
@@ -31,6 +34,16 @@ type Picker interface {
 	// Pick returns a node that is up and has fewer than most requests under way (0: no limit), and counts one more on it by Admit.
 	// nil means that its effort found none. Times are monotonic nanoseconds.
 	Pick(nowNs, most int64) *Node
+}
+
+// Breaker judges one endpoint by what became of its requests. Any goroutine may call it. Times are monotonic nanoseconds.
+type Breaker interface {
+	// Record is told of a request that ended while the endpoint was up. It returns for how long the endpoint is to be left alone, or 0.
+	Record(failed bool, nowNs int64) time.Duration
+	// Probed is told what a probe came to, and returns for how long the endpoint is to be left alone again; 0 after a success.
+	Probed(failed bool) time.Duration
+	// Reset forgets what was counted: the endpoint stays up though it failed, since too many others are down.
+	Reset()
 }
 
 // Watcher is a Picker that wants to know what happens to its nodes.

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"sort"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -29,6 +30,9 @@ type Options struct {
 	NewConns func(naming.Endpoint) any
 	// CloseConns is called with Node.Conns of an endpoint that left.
 	CloseConns func(any)
+	// NewBreaker returns what judges a new endpoint; nil: nobody does. Turned is told what came of it; it must not block. nil: nobody is.
+	NewBreaker func() Breaker
+	Turned     func(Turn)
 }
 
 // Balancer keeps the endpoints of one bound name and picks one for each request.
@@ -44,6 +48,7 @@ type Balancer struct {
 	// Added and Removed count endpoints that came and went, Exhausted the requests for which the policy found no endpoint that is up with
 	// its effort.
 	Added, Removed, Exhausted atomic.Uint64
+	judging                   sync.Mutex // makes one decision at a time about how many may be down
 }
 
 // identity is what makes two endpoints the same for load and connections. An address that moves to another node is another endpoint.
@@ -96,6 +101,8 @@ func (b *Balancer) Update(endpoints []naming.Endpoint, nowNs int64) {
 		switch {
 		case node == nil:
 			node = NewNode(e, b.options.NewConns(e))
+			node.balancer = b
+			node.state.breaker.Store(b.breaker())
 			if old, ok := b.attic[id]; ok && nowNs < old.until {
 				node.state = old.state
 			}
@@ -192,8 +199,8 @@ func (b *Balancer) Close() { b.Update(nil, 0) }
 // Nodes returns the nodes of the current snapshot. It must not be changed.
 func (b *Balancer) Nodes() []*Node { return b.snapshot.Load().all }
 
-// Available returns how many endpoints may be picked.
-func (b *Balancer) Available() int { return b.snapshot.Load().serving }
+// Available returns how many endpoints serve and are not down.
+func (b *Balancer) Available() int { return b.snapshot.Load().serving - b.Down() }
 
 // Pick returns an endpoint that is not among tried, and counts one request on it; the caller owes one Done. An endpoint that has most
 // requests under way gets no other; 0 means no limit. Where all endpoints are down one of them gets the request anyway.

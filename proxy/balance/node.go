@@ -19,8 +19,9 @@ type Node struct {
 	// Conns holds what the transport keeps per endpoint, opaque here.
 	Conns any
 
-	watcher Watcher
-	state   *state
+	balancer *Balancer
+	watcher  Watcher
+	state    *state
 }
 
 // state is what an endpoint keeps while it is known. It has its own cache line: every request writes it.
@@ -30,10 +31,16 @@ type state struct {
 	cost  atomic.Uint64
 	stamp atomic.Int64
 	decay atomic.Int64
-	// down is 0 for an endpoint that is up, else when it may be probed; negative while a probe is under way.
-	down atomic.Int64
-	_    [24]byte
+	// down is 0 for an endpoint that is up, else when it may be probed; negative while a probe is under way. since is when it went down.
+	down  atomic.Int64
+	since atomic.Int64
+	// breaker is nil where nobody judges.
+	breaker atomic.Pointer[breaker]
+	_       [8]byte
 }
+
+// breaker is where a Breaker stands that may be replaced.
+type breaker struct{ Breaker }
 
 // NewNode returns a node with no load.
 func NewNode(e naming.Endpoint, conns any) *Node {
@@ -44,7 +51,7 @@ func NewNode(e naming.Endpoint, conns any) *Node {
 
 // renew returns a node for the same address with new conditions, and the state and connections of n.
 func (n *Node) renew(e naming.Endpoint, w Watcher) *Node {
-	return &Node{Endpoint: e, Conns: n.Conns, watcher: w, state: n.state}
+	return &Node{Endpoint: e, Conns: n.Conns, balancer: n.balancer, watcher: w, state: n.state}
 }
 
 // Identity is what the nodes of one endpoint have in common: two that are == share their state.
@@ -65,14 +72,27 @@ func (n *Node) Up(nowNs int64) bool {
 // Due returns when an endpoint that is down may be probed; 0 for one that is up or being probed.
 func (n *Node) Due() int64 { return max(n.state.down.Load(), 0) }
 
+// IsDown reports whether requests are kept away, also while the endpoint is probed, and since when and until when they are.
+func (n *Node) IsDown() (sinceNs, untilNs int64, down bool) {
+	until := n.state.down.Load()
+	return n.state.since.Load(), max(until, -until), until != 0
+}
+
 // TakeDown keeps requests away until then, when one of them may try.
-func (n *Node) TakeDown(untilNs, nowNs int64) { n.turn(max(untilNs, 1), nowNs) }
+func (n *Node) TakeDown(untilNs, nowNs int64) {
+	if n.state.down.Swap(max(untilNs, 1)) == 0 {
+		n.state.since.Store(nowNs)
+	}
+	n.turned(nowNs)
+}
 
 // TakeUp lets requests come again.
-func (n *Node) TakeUp(nowNs int64) { n.turn(0, nowNs) }
+func (n *Node) TakeUp(nowNs int64) {
+	n.state.down.Store(0)
+	n.turned(nowNs)
+}
 
-func (n *Node) turn(down, nowNs int64) {
-	n.state.down.Store(down)
+func (n *Node) turned(nowNs int64) {
 	if n.watcher != nil {
 		n.watcher.Turned(n, nowNs)
 	}
@@ -129,6 +149,7 @@ func (n *Node) abandon(nowNs int64) {
 // Done ends one request that Pick began. Times are monotonic nanoseconds.
 func (n *Node) Done(startNs, endNs int64, c classify.Class) {
 	n.observe(endNs-startNs, endNs, c != classify.Ignored)
+	n.judge(c, endNs)
 	n.end(endNs)
 }
 
@@ -136,6 +157,24 @@ func (n *Node) end(nowNs int64) {
 	n.state.pending.Add(-1)
 	if n.watcher != nil {
 		n.watcher.Ended(n, nowNs)
+	}
+}
+
+// judge lets the breaker learn what became of a request.
+func (n *Node) judge(c classify.Class, nowNs int64) {
+	b, down := n.state.breaker.Load(), n.state.down.Load()
+	failed := c != classify.Success
+	switch {
+	case down > 0: // the request began before the endpoint went down
+	case down < 0 && (b == nil || c == classify.Ignored):
+		n.state.down.CompareAndSwap(down, -down) // the next one probes
+	case b == nil || c == classify.Ignored:
+	case down < 0:
+		n.balancer.probed(n, b.Probed(failed), nowNs)
+	default:
+		if d := b.Record(failed, nowNs); d > 0 {
+			n.balancer.eject(n, b, d, nowNs)
+		}
 	}
 }
 

@@ -72,6 +72,7 @@ func TestAcceptMeshDefaults(t *testing.T) {
 
 func TestAcceptMeshRefuses(t *testing.T) {
 	router := func(rest string) string { return "  routers:\n  - {name: r, servers: [{port: 4140}], " + rest + "}" }
+	client := func(rest string) string { return router("clients: [{prefix: /, " + rest + "}]") }
 	transformers := func(list string) string { return router("interpreter: {transformers: [" + list + "]}") }
 	for _, c := range []struct {
 		name, spec string
@@ -190,6 +191,26 @@ func TestAcceptMeshRefuses(t *testing.T) {
 			"spec.routers[0].identifiers[0].segments: expected an integer from 1 to 64, found 65"},
 		{"dstPrefix", router("dstPrefix: /a/*"), config.Cluster,
 			"spec.routers[0].dstPrefix:1:4: expected a label character, found '*'"},
+		{"keys of other balancers", client("loadBalancer: {kind: heap, maxEffort: 2, decayTimeMs: 1, minAperture: 1}"), config.Cluster,
+			"spec.routers[0].clients[0].loadBalancer.maxEffort: key maxEffort does not belong to kind heap, but to ewma, p2c, aperture or roundRobin\n" +
+				"spec.routers[0].clients[0].loadBalancer.decayTimeMs: key decayTimeMs does not belong to kind heap, but to ewma\n" +
+				"spec.routers[0].clients[0].loadBalancer.minAperture: key minAperture does not belong to kind heap, but to aperture"},
+		{"loads", client("loadBalancer: {kind: aperture, lowLoad: 2}"), config.Cluster,
+			"spec.routers[0].clients[0].loadBalancer.lowLoad: expected less than highLoad, 2, found 2"},
+		{"load of a word", client("loadBalancer: {kind: aperture, lowLoad: half}"), config.Cluster,
+			`f:6:102: spec.routers[0].clients[0].loadBalancer.lowLoad: expected a number, as in 0.5, found the string "half"`},
+		{"load of nothing", client("loadBalancer: {kind: aperture, lowLoad: 0}"), config.Cluster,
+			"f:6:102: spec.routers[0].clients[0].loadBalancer.lowLoad: expected a number from 0.01 to 1000, found 0"},
+		{"accrual without its keys", client("failureAccrual: {kind: io.l5d.successRate, failures: 3}"), config.Cluster,
+			"spec.routers[0].clients[0].failureAccrual.failures: key failures does not belong to kind io.l5d.successRate, but to io.l5d.consecutiveFailures\n" +
+				"spec.routers[0].clients[0].failureAccrual.successRate: required for kind io.l5d.successRate\n" +
+				"spec.routers[0].clients[0].failureAccrual.requests: required for kind io.l5d.successRate"},
+		{"accrual none with a backoff", client("failureAccrual: {kind: none, backoff: {kind: jittered, minMs: 9, maxMs: 3}}"), config.Cluster,
+			"spec.routers[0].clients[0].failureAccrual.backoff: key backoff does not belong to kind none, but to io.l5d.consecutiveFailures, " +
+				"io.l5d.successRate or io.l5d.successRateWindowed\n" +
+				"spec.routers[0].clients[0].failureAccrual.backoff.minMs: expected at most maxMs, 3, found 9"},
+		{"rate of percent", client("failureAccrual: {kind: io.l5d.successRateWindowed, successRate: 95, window: 3}"), config.Cluster,
+			"spec.routers[0].clients[0].failureAccrual.successRate: expected a number from 0.001 to 1, found 95"},
 		{"service prefix", router("services: [{prefix: a}]"), config.Cluster,
 			"spec.routers[0].services[0].prefix:1:1: expected '/', found 'a'"},
 		{"dst", router("dtab: [{prefix: /a, dst: '/b | |'}]"), config.Cluster,

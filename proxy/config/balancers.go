@@ -39,22 +39,14 @@ func checkBalancer(ps *problems, field string, b *v1alpha1.LoadBalancer) {
 		return // the rule of the schema says so
 	}
 	const ewma, aperture = v1alpha1.KindLoadBalancerEWMA, v1alpha1.KindLoadBalancerAperture
-	for _, key := range []struct {
-		name  string
-		kinds []string
-		set   bool
-	}{
-		{"maxEffort", []string{ewma, v1alpha1.KindLoadBalancerP2C, aperture, v1alpha1.KindLoadBalancerRoundRobin}, b.MaxEffort != 0},
-		{"decayTimeMs", []string{ewma}, b.DecayTimeMs != 0},
-		{"smoothWindowMs", []string{aperture}, b.SmoothWindowMs != 0},
-		{"lowLoad", []string{aperture}, b.LowLoad != 0},
-		{"highLoad", []string{aperture}, b.HighLoad != 0},
-		{"minAperture", []string{aperture}, b.MinAperture != 0},
-	} {
-		if key.set && !slices.Contains(key.kinds, b.Kind) {
-			ps.at(field+"."+key.name, "key %s does not belong to kind %s, but to %s", key.name, b.Kind, orList(key.kinds))
-		}
-	}
+	checkKindKeys(ps, field, b.Kind,
+		kindKey{"maxEffort", []string{ewma, v1alpha1.KindLoadBalancerP2C, aperture, v1alpha1.KindLoadBalancerRoundRobin}, b.MaxEffort != 0, false},
+		kindKey{"decayTimeMs", []string{ewma}, b.DecayTimeMs != 0, false},
+		kindKey{"smoothWindowMs", []string{aperture}, b.SmoothWindowMs != 0, false},
+		kindKey{"lowLoad", []string{aperture}, b.LowLoad != 0, false},
+		kindKey{"highLoad", []string{aperture}, b.HighLoad != 0, false},
+		kindKey{"minAperture", []string{aperture}, b.MinAperture != 0, false},
+	)
 	low, high := v1alpha1.DefaultLowLoad, v1alpha1.DefaultHighLoad
 	if b.LowLoad != 0 {
 		low = b.LowLoad

@@ -131,6 +131,7 @@ type Service struct {
 type Client struct {
 	Prefix         dtab.Prefix
 	LoadBalancer   LoadBalancer
+	FailureAccrual FailureAccrual
 	AttemptTimeout time.Duration
 	// ResponseIdleTimeout is how long an endpoint may send nothing before or within a response.
 	ResponseIdleTimeout time.Duration

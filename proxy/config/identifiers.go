@@ -35,25 +35,14 @@ func checkIdentifierKeys(ps *problems, field string, id *v1alpha1.Identifier) {
 	if !slices.Contains([]string{token, header, path, methodAndHost, static}, id.Kind) {
 		return // the rule of the schema says so
 	}
-	for _, key := range []struct {
-		name          string
-		kinds         []string
-		set, required bool
-	}{
-		{"header", []string{token, header}, id.Header != "", false},
-		{"normalize", []string{token}, id.Normalize != "", false},
-		{"segments", []string{path}, id.Segments != 0, false},
-		{"consume", []string{path}, id.Consume, false},
-		{"httpUriInDst", []string{methodAndHost}, id.HTTPURIInDst, false},
-		{"path", []string{static}, id.Path != "", true},
-	} {
-		switch belongs := slices.Contains(key.kinds, id.Kind); {
-		case key.set && !belongs:
-			ps.at(field+"."+key.name, "key %s does not belong to kind %s, but to %s", key.name, id.Kind, orList(key.kinds))
-		case !key.set && belongs && key.required:
-			ps.at(field+"."+key.name, "required for kind %s", id.Kind)
-		}
-	}
+	checkKindKeys(ps, field, id.Kind,
+		kindKey{"header", []string{token, header}, id.Header != "", false},
+		kindKey{"normalize", []string{token}, id.Normalize != "", false},
+		kindKey{"segments", []string{path}, id.Segments != 0, false},
+		kindKey{"consume", []string{path}, id.Consume, false},
+		kindKey{"httpUriInDst", []string{methodAndHost}, id.HTTPURIInDst, false},
+		kindKey{"path", []string{static}, id.Path != "", true},
+	)
 }
 
 // isToken reports whether s may be a field name (RFC 9110, section 5.6.2).

@@ -33,6 +33,7 @@ func (r *Router) ClientFor(id dtab.Path) Client {
 		}
 		out.Prefix = c.Prefix
 		override(&out.LoadBalancer, c.LoadBalancer)
+		override(&out.FailureAccrual, c.FailureAccrual)
 		override(&out.AttemptTimeout, c.AttemptTimeout)
 		override(&out.ResponseIdleTimeout, c.ResponseIdleTimeout)
 		override(&out.MaxPerEndpoint, c.MaxPerEndpoint)

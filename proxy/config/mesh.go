@@ -125,8 +125,9 @@ func compileRouter(ps *problems, field string, r *v1alpha1.Router) Router {
 		if c.HostConnectionPool != nil {
 			client.MaxPerEndpoint = int(c.HostConnectionPool.MaxSize)
 		}
-		client.LoadBalancer = balancerOf(c.LoadBalancer)
+		client.LoadBalancer, client.FailureAccrual = balancerOf(c.LoadBalancer), accrualOf(c.FailureAccrual)
 		checkBalancer(ps, fmt.Sprintf("%s.clients[%d].loadBalancer", field, i), c.LoadBalancer)
+		checkAccrual(ps, fmt.Sprintf("%s.clients[%d].failureAccrual", field, i), c.FailureAccrual)
 		out.Clients = append(out.Clients, client)
 	}
 	return out

@@ -64,6 +64,10 @@ func ruleOf(typ, field string) rule {
 		return routerRule(field)
 	case "LoadBalancer":
 		return balancerRule(field)
+	case "FailureAccrual":
+		return accrualRule(field)
+	case "Backoff":
+		return backoffRule(field)
 	}
 	switch typ + "." + field {
 	case "DtabSpec.router", "MeshReference.name":

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/proxy/balance"
 	"github.com/fairlead/fairlead/proxy/config"
 	"github.com/fairlead/fairlead/proxy/dtab"
@@ -38,9 +39,11 @@ type client struct {
 	stop   func()
 	closed bool
 
-	updating sync.Mutex // makes updates of the balancer one at a time, and guards kind
+	updating sync.Mutex // makes updates of the balancer one at a time, and guards kind and accrual
 	kind     config.LoadBalancer
+	accrual  config.FailureAccrual
 	clock    func() int64
+	stats    balancerStats
 	// index holds the nodes by the text of their address, in a router that is told by others which to take; nil elsewhere.
 	index atomic.Pointer[map[string]*balance.Node]
 }
@@ -104,16 +107,38 @@ func (r *Router) newClient(id dtab.Path) *client {
 		Policy:     policy(c.kind),
 		NewConns:   func(e naming.Endpoint) any { return r.options.NewConns(id, e) },
 		CloseConns: r.options.CloseConns,
+		NewBreaker: breakers(c.accrual),
+		Turned:     func(t balance.Turn) { c.turned(r, t) },
 	})
 	c.metrics = newRequestMetrics(c.scope)
 	c.indexed = r.settings.Load().router.IsLocal()
 	lb := c.scope.Scope("loadbalancer")
 	lb.GaugeFunc("size", func() float64 { return float64(len(c.balancer.Nodes())) })
 	lb.GaugeFunc("available", func() float64 { return float64(c.balancer.Available()) })
-	lb.GaugeFunc("adds", func() float64 { return float64(c.balancer.Added.Load()) })
-	lb.GaugeFunc("removes", func() float64 { return float64(c.balancer.Removed.Load()) })
+	c.stats = newBalancerStats(lb, c.scope.Scope("failure_accrual"))
 	lb.GaugeFunc("max_effort_exhausted", func() float64 { return float64(c.balancer.Exhausted.Load()) })
 	return c
+}
+
+// turned counts what happened to a circuit, and tells of it.
+func (c *client) turned(r *Router, t balance.Turn) {
+	c.stats.turned(t)
+	if r.options.Turned != nil {
+		r.options.Turned(c.id, t)
+	}
+}
+
+// judgeBy makes the client's circuits follow the configuration. Endpoints that are down stay so.
+func (c *client) judgeBy(accrual config.FailureAccrual) {
+	c.updating.Lock()
+	defer c.updating.Unlock()
+	if c.indexed {
+		accrual.Kind = v1alpha1.KindAccrualNone // whoever chose the endpoint judges it
+	}
+	if c.accrual != accrual {
+		c.accrual = accrual
+		c.balancer.SetBreakers(breakers(accrual), c.clock())
+	}
 }
 
 // balanceBy makes the client's balancer follow the configuration. What it knows of its endpoints stays.
@@ -203,6 +228,7 @@ func (c *client) update(a naming.Addrs, s naming.State, _ error) {
 	c.updating.Lock()
 	defer c.updating.Unlock()
 	c.balancer.Update(a.Endpoints, c.clock())
+	c.stats.updated(c.balancer)
 	if c.indexed {
 		c.reindex()
 	}

@@ -56,6 +56,7 @@ func (n *Name) leaf(t naming.Tree) (*Leaf, *Error) {
 	own := cfg.ClientFor(t.Bound.ID)
 	if c != nil {
 		c.balanceBy(own.LoadBalancer)
+		c.judgeBy(own.FailureAccrual)
 	}
 	l := &Leaf{
 		router: n.router, service: n.service, metrics: n.router.meter(n.service), client: c, status: t.Bound.Status,

@@ -9,6 +9,7 @@ import (
 	"github.com/fairlead/fairlead/proxy/balance/p2c"
 	"github.com/fairlead/fairlead/proxy/balance/roundrobin"
 	"github.com/fairlead/fairlead/proxy/config"
+	"github.com/fairlead/fairlead/proxy/resilience/accrual"
 )
 
 // policy returns the way to choose an endpoint that the configuration says; peak EWMA where it says nothing.
@@ -26,4 +27,30 @@ func policy(b config.LoadBalancer) balance.Policy {
 		return roundrobin.Policy{MaxEffort: b.MaxEffort}
 	}
 	return ewma.Policy{Decay: b.DecayTime, MaxEffort: b.MaxEffort}
+}
+
+// breakers returns what makes the judges of endpoints that the configuration says, Linkerd's default where it says nothing, and nil where
+// nobody judges.
+func breakers(a config.FailureAccrual) func() balance.Breaker {
+	p := accrual.Policy{Failures: a.Failures, Rate: a.SuccessRate, Requests: a.Requests, Window: a.Window, Backoff: backoff(a.Backoff)}
+	switch a.Kind {
+	case v1alpha1.KindAccrualNone:
+		return nil
+	case v1alpha1.KindAccrualSuccessRate:
+		p.Kind = accrual.SuccessRate
+	case v1alpha1.KindAccrualSuccessRateWindowed:
+		p.Kind = accrual.SuccessRateWindowed
+	}
+	return func() balance.Breaker { return p.New() }
+}
+
+func backoff(b config.Backoff) accrual.Backoff {
+	out := accrual.Backoff{Min: b.Min, Max: b.Max}
+	switch b.Kind {
+	case v1alpha1.KindBackoffConstant:
+		out.Kind = accrual.Constant
+	case v1alpha1.KindBackoffJittered:
+		out.Kind = accrual.Decorrelated
+	}
+	return out
 }

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/fairlead/fairlead/proxy/balance"
 	"github.com/fairlead/fairlead/proxy/config"
 	"github.com/fairlead/fairlead/proxy/dtab"
 	"github.com/fairlead/fairlead/proxy/naming"
@@ -48,6 +49,8 @@ type Options struct {
 	CloseConns func(any)
 	// Node is the node this process runs on, or "".
 	Node string
+	// Turned is told of circuits that break and close; it must not block. nil: nobody is.
+	Turned func(client dtab.Path, t balance.Turn)
 	// Clock returns monotonic nanoseconds, those that requests are timed by.
 	Clock func() int64
 }

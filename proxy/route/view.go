@@ -28,6 +28,12 @@ type EndpointView struct {
 	Weight  float64 `json:"weight"`
 	Serving bool    `json:"serving"`
 	Pending int64   `json:"pending"`
+	// LatencyMs is what the balancer takes the response time for; 0 where nothing is known.
+	LatencyMs float64 `json:"latencyMs"`
+	// Down says that requests are kept away after failures, since and for how long still, until one may probe.
+	Down      bool    `json:"down,omitempty"`
+	DownForMs float64 `json:"downForMs,omitempty"`
+	ProbeInMs float64 `json:"probeInMs,omitempty"`
 }
 
 // Clients returns all clients, sorted by name.
@@ -40,16 +46,21 @@ func (r *Router) Clients() []ClientView {
 		balancers = append(balancers, c)
 	}
 	r.mu.Unlock()
+	now := r.options.Clock()
 	for i, c := range balancers {
 		for _, n := range c.balancer.Nodes() {
 			via := ""
 			if hop := n.Endpoint.Hop; hop != nil && hop.Via().IsValid() {
 				via = hop.Via().String()
 			}
-			out[i].Endpoints = append(out[i].Endpoints, EndpointView{
+			e := EndpointView{
 				Via: via, Addr: n.Endpoint.Addr.String(), Node: n.Endpoint.Node, Zone: n.Endpoint.Zone,
-				Weight: n.Endpoint.Weight, Serving: n.Endpoint.Serving, Pending: n.Pending(),
-			})
+				Weight: n.Endpoint.Weight, Serving: n.Endpoint.Serving, Pending: n.Pending(), LatencyMs: n.Cost(now) / 1e6,
+			}
+			if since, until, down := n.IsDown(); down {
+				e.Down, e.DownForMs, e.ProbeInMs = true, float64(now-since)/1e6, max(float64(until-now)/1e6, 0)
+			}
+			out[i].Endpoints = append(out[i].Endpoints, e)
 		}
 		out[i].Available = c.balancer.Available()
 	}

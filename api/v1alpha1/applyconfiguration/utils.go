@@ -18,6 +18,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 	// Group=fairlead.dev, Version=v1alpha1
 	case v1alpha1.SchemeGroupVersion.WithKind("AdminSpec"):
 		return &apiv1alpha1.AdminSpecApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Backoff"):
+		return &apiv1alpha1.BackoffApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("BalancerSummary"):
 		return &apiv1alpha1.BalancerSummaryApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Client"):
@@ -38,6 +40,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.DtabStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("DtabSummary"):
 		return &apiv1alpha1.DtabSummaryApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("FailureAccrual"):
+		return &apiv1alpha1.FailureAccrualApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ForwardedHeader"):
 		return &apiv1alpha1.ForwardedHeaderApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ForwardedLabeler"):

@@ -32,6 +32,21 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: port
       type:
         scalar: numeric
+- name: com.github.fairlead.fairlead.api.v1alpha1.Backoff
+  map:
+    fields:
+    - name: kind
+      type:
+        scalar: string
+    - name: maxMs
+      type:
+        scalar: numeric
+    - name: minMs
+      type:
+        scalar: numeric
+    - name: ms
+      type:
+        scalar: numeric
 - name: com.github.fairlead.fairlead.api.v1alpha1.BalancerSummary
   map:
     fields:
@@ -47,6 +62,9 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.fairlead.fairlead.api.v1alpha1.Client
   map:
     fields:
+    - name: failureAccrual
+      type:
+        namedType: com.github.fairlead.fairlead.api.v1alpha1.FailureAccrual
     - name: hostConnectionPool
       type:
         namedType: com.github.fairlead.fairlead.api.v1alpha1.HostConnectionPool
@@ -195,6 +213,27 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: split
       type:
         scalar: string
+- name: com.github.fairlead.fairlead.api.v1alpha1.FailureAccrual
+  map:
+    fields:
+    - name: backoff
+      type:
+        namedType: com.github.fairlead.fairlead.api.v1alpha1.Backoff
+    - name: failures
+      type:
+        scalar: numeric
+    - name: kind
+      type:
+        scalar: string
+    - name: requests
+      type:
+        scalar: numeric
+    - name: successRate
+      type:
+        scalar: numeric
+    - name: window
+      type:
+        scalar: numeric
 - name: com.github.fairlead.fairlead.api.v1alpha1.ForwardedHeader
   map:
     fields:

@@ -15,6 +15,8 @@ type ClientApplyConfiguration struct {
 	Prefix *string `json:"prefix,omitempty"`
 	// loadBalancer picks the endpoint of each request. Default: ewma.
 	LoadBalancer *LoadBalancerApplyConfiguration `json:"loadBalancer,omitempty"`
+	// failureAccrual leaves an endpoint alone whose requests fail. Default: after 5 failures in a row.
+	FailureAccrual *FailureAccrualApplyConfiguration `json:"failureAccrual,omitempty"`
 	// hostConnectionPool bounds what one endpoint gets.
 	HostConnectionPool *HostConnectionPoolApplyConfiguration `json:"hostConnectionPool,omitempty"`
 	// requestAttemptTimeoutMs bounds one attempt at one endpoint until its response begins. Default: none.
@@ -45,6 +47,14 @@ func (b *ClientApplyConfiguration) WithPrefix(value string) *ClientApplyConfigur
 // If called multiple times, the LoadBalancer field is set to the value of the last call.
 func (b *ClientApplyConfiguration) WithLoadBalancer(value *LoadBalancerApplyConfiguration) *ClientApplyConfiguration {
 	b.LoadBalancer = value
+	return b
+}
+
+// WithFailureAccrual sets the FailureAccrual field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the FailureAccrual field is set to the value of the last call.
+func (b *ClientApplyConfiguration) WithFailureAccrual(value *FailureAccrualApplyConfiguration) *ClientApplyConfiguration {
+	b.FailureAccrual = value
 	return b
 }
 

@@ -1,0 +1,92 @@
+package balance
+
+import (
+	"time"
+
+	"github.com/fairlead/fairlead/proxy/naming"
+)
+
+// Turn is what happened to an endpoint's circuit.
+type Turn struct {
+	Endpoint naming.Endpoint
+	// Down says that requests are kept away, for Wait; otherwise they come again, after Wait.
+	Down bool
+	Wait time.Duration
+	// Spared says that nothing happened, since too many endpoints are down.
+	Spared bool
+	// Probed says that this is what a probe came to.
+	Probed bool
+}
+
+// mostDown returns how many of so many endpoints may be down by what this proxy saw: half of them, rounded up, but never all. What fails
+// everywhere does not get better by that, and those that are left have to bear the load of all.
+func mostDown(serving int) int {
+	if serving < 2 {
+		return 0
+	}
+	return (serving + 1) / 2
+}
+
+// SetBreakers makes others judge; nil makes nobody. Endpoints that are down stay so until they were probed, but come up where nobody judges.
+func (b *Balancer) SetBreakers(newBreaker func() Breaker, nowNs int64) {
+	b.options.NewBreaker = newBreaker
+	for _, n := range b.Nodes() {
+		if n.state.breaker.Store(b.breaker()); newBreaker == nil {
+			n.TakeUp(nowNs)
+		}
+	}
+}
+
+func (b *Balancer) breaker() *breaker {
+	if b.options.NewBreaker == nil {
+		return nil
+	}
+	return &breaker{b.options.NewBreaker()}
+}
+
+// Down returns how many endpoints that would serve are down.
+func (b *Balancer) Down() (n int) {
+	s := b.snapshot.Load()
+	for i := range s.classes {
+		for _, node := range s.classes[i].nodes {
+			if _, _, down := node.IsDown(); down {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// eject takes an endpoint down, unless too many are.
+func (b *Balancer) eject(n *Node, by *breaker, d time.Duration, nowNs int64) {
+	b.judging.Lock()
+	defer b.judging.Unlock()
+	if _, _, down := n.IsDown(); down {
+		return // by another request
+	}
+	if b.Down() >= mostDown(b.snapshot.Load().serving) {
+		by.Reset()
+		b.turned(Turn{Endpoint: n.Endpoint, Spared: true})
+		return
+	}
+	n.TakeDown(nowNs+int64(d), nowNs)
+	b.turned(Turn{Endpoint: n.Endpoint, Down: true, Wait: d})
+}
+
+// probed ends a probe: after d > 0 it is tried again.
+func (b *Balancer) probed(n *Node, d time.Duration, nowNs int64) {
+	since, _, _ := n.IsDown()
+	if d > 0 {
+		n.TakeDown(nowNs+int64(d), nowNs)
+		b.turned(Turn{Endpoint: n.Endpoint, Down: true, Wait: d, Probed: true})
+		return
+	}
+	n.TakeUp(nowNs)
+	b.turned(Turn{Endpoint: n.Endpoint, Wait: time.Duration(nowNs - since), Probed: true})
+}
+
+func (b *Balancer) turned(t Turn) {
+	if b.options.Turned != nil {
+		b.options.Turned(t)
+	}
+}
