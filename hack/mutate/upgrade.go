@@ -19,7 +19,7 @@ func upgradeMutations() []mutation {
 			name: "leave a new process that fails running", file: "proxy/handover/start.go",
 			search:  "errors.Join(err, o.end(process, ended)))",
 			replace: "err)",
-			pkg:     "./proxy/handover", run: "^TestStartFails$",
+			pkg:     "./proxy/handover", run: "^TestStartFails$/^hangs$",
 		},
 		{
 			name: "keep the descriptors that were made for the new process", file: "proxy/handover/start.go",
