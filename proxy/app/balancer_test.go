@@ -194,3 +194,51 @@ func TestFailureAccrual(t *testing.T) {
 		t.Errorf("the report has %+v, the log %q", s.Totals, lines.all())
 	}
 }
+
+// TestNackIsNoFailure: an endpoint that says it has no room is asked again elsewhere, and not left alone: those that are would leave their
+// load to the others.
+func TestNackIsNoFailure(t *testing.T) {
+	var nacks atomic.Int64
+	full := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		nacks.Add(1)
+		w.Header().Set("finagle-http-nack", "true")
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}))
+	t.Cleanup(full.Close)
+	good, address := backend(t, "good"), netip.MustParseAddrPort(full.Listener.Addr().String())
+	port := freeport.Get(t)
+	dir := t.TempDir()
+	text := fmt.Sprintf("%s %d\n%s %d\n", good.Addr(), good.Port(), address.Addr(), address.Port())
+	if err := os.WriteFile(filepath.Join(dir, "web"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	a := start(t, Options{})
+	mesh := strings.Replace(mesh(port, "/svc => /#/io.l5d.fs"), "    dtab:", "    clients: [{prefix: /, loadBalancer: {kind: roundRobin}}]\n    dtab:", 1) +
+		fmt.Sprintf("  namers:\n  - {kind: io.l5d.fs, rootDir: %s}\n", dir)
+	if err := a.Apply(t.Context(), decode(t, mesh)); err != nil {
+		t.Fatal(err)
+	}
+	c := client(t)
+	for range 30 {
+		if status, body, _ := get(t, c, port, "web"); status != http.StatusOK || body != "good" {
+			t.Fatalf("%d %q", status, body)
+		}
+	}
+	if n := nacks.Load(); n < 10 {
+		t.Errorf("only %d of 30 requests went to the endpoint without room", n)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "web"), fmt.Appendf(nil, "%s %d\n", address.Addr(), address.Port()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "one endpoint is left", func() bool { return len(a.Clients()["outgoing"][0].Endpoints) == 1 })
+	for range 10 {
+		if status, _, header := get(t, c, port, "web"); status != http.StatusServiceUnavailable || header.Get("finagle-http-nack") != "true" {
+			t.Errorf("%d %v, want what the endpoint says", status, header)
+		}
+	}
+	for _, e := range a.Clients()["outgoing"][0].Endpoints {
+		if e.Down {
+			t.Errorf("%+v is left alone", e)
+		}
+	}
+}

@@ -144,7 +144,7 @@ func (x *exchange) send() *Failure {
 			return fail
 		}
 		last = fail
-		x.nodeDone(transport.Now(), classify.Failure)
+		x.nodeDone(transport.Now(), x.nodeClass(classify.Failure))
 		if x.next == nil {
 			x.tried = append(x.tried, node)
 		}
@@ -279,6 +279,14 @@ func (x *exchange) nodeDone(endNs int64, class classify.Class) {
 		x.node.Done(x.nodeStart, endNs, class)
 		x.nodeStart = 0
 	}
+}
+
+// nodeClass is what a failure says of the endpoint: that it has no room now says nothing.
+func (x *exchange) nodeClass(class classify.Class) classify.Class {
+	if x.word.nack {
+		return classify.Ignored
+	}
+	return class
 }
 
 // roundTrip writes x.b, lets the rest of the body follow, and reads up to the final response head or a 101. errUpSpoke means that the

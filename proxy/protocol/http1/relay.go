@@ -19,7 +19,7 @@ func (x *exchange) relay() bool {
 		x.tunnel()
 		return false
 	}
-	class := x.o.Class
+	class := x.nodeClass(x.o.Class)
 	x.pollBody()
 	if x.bodyRunning && (x.resp.status >= 300 || x.resp.bodiless) {
 		x.stopBody() // the endpoint has decided without the rest of the body
