@@ -71,4 +71,7 @@ type BalancerSummary struct {
 	// available endpoints: the minimum over proxies.
 	// +optional
 	Available int32 `json:"available"`
+	// ejected endpoints are ready, but left alone by a proxy since their requests fail.
+	// +optional
+	Ejected int32 `json:"ejected,omitempty"`
 }

@@ -171,6 +171,9 @@ type ProxyBalancer struct {
 	// available endpoints.
 	// +optional
 	Available int32 `json:"available"`
+	// ejected endpoints are ready, but left alone since their requests fail.
+	// +optional
+	Ejected int32 `json:"ejected,omitempty"`
 }
 
 // ProxyTotals are sums over everything a proxy does.

@@ -148,6 +148,7 @@ func (f *Fleet) balancers() []v1alpha1.BalancerSummary {
 				sum = v1alpha1.BalancerSummary(b)
 			}
 			sum.Endpoints, sum.Available = max(sum.Endpoints, b.Endpoints), min(sum.Available, b.Available)
+			sum.Ejected = max(sum.Ejected, b.Ejected)
 			merged[b.Client] = sum
 		}
 	}
@@ -184,7 +185,11 @@ func (f *Fleet) summarise(status *v1alpha1.MeshStatus) {
 	status.Summary.Endpoints = fmt.Sprintf("%d/%d", max(0, endpoints-lost), endpoints)
 	if len(status.Balancers) > 0 {
 		if w := status.Balancers[0]; w.Available < w.Endpoints || w.Endpoints == 0 {
-			status.Summary.Worst = cut(fmt.Sprintf("%d/%d %s", w.Available, w.Endpoints, w.Client), 512)
+			failing := ""
+			if w.Ejected > 0 {
+				failing = fmt.Sprintf(", %d failing", w.Ejected)
+			}
+			status.Summary.Worst = cut(fmt.Sprintf("%d/%d %s%s", w.Available, w.Endpoints, w.Client, failing), 512)
 		}
 	}
 }

@@ -169,8 +169,8 @@ func TestFailureAccrual(t *testing.T) {
 	if e := endpoints[1]; !e.Down || e.ProbeInMs <= 0 || e.ProbeInMs > 5000 || endpoints[0].Down {
 		t.Errorf("the admin page has %+v", endpoints)
 	}
-	if s := a.Health(); s.Totals.Endpoints != "1/2" || s.Totals.HealthyBalancers != 0 {
-		t.Errorf("the report has %+v", s.Totals)
+	if s := a.Health(); s.Totals.Endpoints != "1/2" || s.Totals.HealthyBalancers != 0 || s.Balancers[0].Ejected != 1 {
+		t.Errorf("the report has %+v, %+v", s.Totals, s.Balancers)
 	}
 	if !lines.has("Requests to an endpoint fail", address.String(), "/#/io.l5d.fs/web", "5s") {
 		t.Errorf("logged %q", lines.all())

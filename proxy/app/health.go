@@ -197,7 +197,7 @@ func (a *App) Health() v1alpha1.MeshProxyStatus {
 	for _, r := range a.snapshotRouters() {
 		for _, c := range r.routes.Clients() {
 			if name, ok := reported(c.ID); c.InUse && ok {
-				merge(balancers, v1alpha1.ProxyBalancer{Client: name, Endpoints: int32(len(c.Endpoints)), Available: int32(c.Available)})
+				merge(balancers, v1alpha1.ProxyBalancer{Client: name, Endpoints: int32(len(c.Endpoints)), Available: int32(c.Available), Ejected: int32(c.Ejected)})
 			}
 		}
 	}
@@ -308,6 +308,7 @@ func addBound(out *v1alpha1.ProxyDestination, t *naming.Tree, balancers map[stri
 func merge(balancers map[string]v1alpha1.ProxyBalancer, b v1alpha1.ProxyBalancer) {
 	if before, ok := balancers[b.Client]; ok {
 		b.Endpoints, b.Available = max(b.Endpoints, before.Endpoints), min(b.Available, before.Available)
+		b.Ejected = max(b.Ejected, before.Ejected)
 	}
 	balancers[b.Client] = b
 }

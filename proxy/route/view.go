@@ -14,6 +14,8 @@ type ClientView struct {
 	ID        string         `json:"id"`
 	Endpoints []EndpointView `json:"endpoints"`
 	Available int            `json:"available"`
+	// Ejected are ready, but left alone since their requests fail.
+	Ejected int `json:"ejected"`
 	// InUse is false for a client that no rule leads to any more.
 	InUse bool `json:"inUse"`
 }
@@ -62,7 +64,7 @@ func (r *Router) Clients() []ClientView {
 			}
 			out[i].Endpoints = append(out[i].Endpoints, e)
 		}
-		out[i].Available = c.balancer.Available()
+		out[i].Available, out[i].Ejected = c.balancer.Available(), c.balancer.Down()
 	}
 	slices.SortFunc(out, func(a, b ClientView) int { return strings.Compare(a.ID, b.ID) })
 	return out

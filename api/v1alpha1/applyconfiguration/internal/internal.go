@@ -56,6 +56,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: client
       type:
         scalar: string
+    - name: ejected
+      type:
+        scalar: numeric
     - name: endpoints
       type:
         scalar: numeric
@@ -544,6 +547,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: client
       type:
         scalar: string
+    - name: ejected
+      type:
+        scalar: numeric
     - name: endpoints
       type:
         scalar: numeric

@@ -13,6 +13,8 @@ type BalancerSummaryApplyConfiguration struct {
 	Endpoints *int32 `json:"endpoints,omitempty"`
 	// available endpoints: the minimum over proxies.
 	Available *int32 `json:"available,omitempty"`
+	// ejected endpoints are ready, but left alone by a proxy since their requests fail.
+	Ejected *int32 `json:"ejected,omitempty"`
 }
 
 // BalancerSummaryApplyConfiguration constructs a declarative configuration of the BalancerSummary type for use with
@@ -42,5 +44,13 @@ func (b *BalancerSummaryApplyConfiguration) WithEndpoints(value int32) *Balancer
 // If called multiple times, the Available field is set to the value of the last call.
 func (b *BalancerSummaryApplyConfiguration) WithAvailable(value int32) *BalancerSummaryApplyConfiguration {
 	b.Available = &value
+	return b
+}
+
+// WithEjected sets the Ejected field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Ejected field is set to the value of the last call.
+func (b *BalancerSummaryApplyConfiguration) WithEjected(value int32) *BalancerSummaryApplyConfiguration {
+	b.Ejected = &value
 	return b
 }

@@ -13,6 +13,8 @@ type ProxyBalancerApplyConfiguration struct {
 	Endpoints *int32 `json:"endpoints,omitempty"`
 	// available endpoints.
 	Available *int32 `json:"available,omitempty"`
+	// ejected endpoints are ready, but left alone since their requests fail.
+	Ejected *int32 `json:"ejected,omitempty"`
 }
 
 // ProxyBalancerApplyConfiguration constructs a declarative configuration of the ProxyBalancer type for use with
@@ -42,5 +44,13 @@ func (b *ProxyBalancerApplyConfiguration) WithEndpoints(value int32) *ProxyBalan
 // If called multiple times, the Available field is set to the value of the last call.
 func (b *ProxyBalancerApplyConfiguration) WithAvailable(value int32) *ProxyBalancerApplyConfiguration {
 	b.Available = &value
+	return b
+}
+
+// WithEjected sets the Ejected field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Ejected field is set to the value of the last call.
+func (b *ProxyBalancerApplyConfiguration) WithEjected(value int32) *ProxyBalancerApplyConfiguration {
+	b.Ejected = &value
 	return b
 }
