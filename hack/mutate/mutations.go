@@ -247,6 +247,18 @@ func overloadMutations() []mutation {
 func hopMutations() []mutation {
 	return []mutation{
 		{
+			name: "read the endpoint that was chosen after the body came", file: "proxy/protocol/http1/request.go",
+			search:  "	if !r.endpointKept {\n",
+			replace: "	if r.endpointLen >= 0 {\n",
+			pkg:     "./proxy/app", run: "^TestChoiceBeforeALateBody$",
+		},
+		{
+			name: "offer h2c beside another upgrade", file: "proxy/protocol/http1/request.go",
+			search:  "			may = may && !hasH2C(r.val(i)) // any line of several\n			r.upgrade = may\n",
+			replace: "			r.upgrade = may && !hasH2C(r.val(i))\n",
+			pkg:     "./test/conformance", run: "^TestWireCases$",
+		},
+		{
 			name: "trust a name that a request says another proxy chose", file: "proxy/route/route.go",
 			search:  "		bind = r.interpreter.BindOwn // its path came in a header that anybody can forge\n",
 			replace: "		bind = r.interpreter.Bind\n",

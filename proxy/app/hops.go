@@ -73,7 +73,7 @@ func (h *hops) release(way *transport.Hop) {
 // chosen returns the name of a request that comes from another proxy, which chose where it goes, or nil where nothing in it can be
 // followed: then it is routed as any other. See docs/security.md on why a client that forges the headers gains nothing.
 func (r *router) chosen(shard uint32, req *http1.Request) (*route.Name, *http1.Failure) {
-	if req.HeaderValue(http1.HeaderEndpoint) == nil {
+	if req.Endpoint() == nil {
 		return nil, nil
 	}
 	service, client, residual := req.HeaderValue(headerService), req.HeaderValue(headerClient), req.HeaderValue(headerResidual)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -115,6 +116,39 @@ func TestChoicesThatAreNotFollowed(t *testing.T) {
 		}
 		n.settles(t, "rt/incoming/chosen/remote", away+test.remote)
 	}
+}
+
+// TestChoiceBeforeALateBody: what another proxy chose holds however late the body comes, which is read to where the head was.
+func TestChoiceBeforeALateBody(t *testing.T) {
+	c := newCluster(t)
+	n := c.node(t, "a")
+	chosen := app(t, "chosen")
+	c.set("/default/http/web", on("a", chosen), on("a", app(t, "another")))
+	body := strings.Repeat("x", 4000)
+	pending := fmt.Sprintf("rt/incoming/server/127.0.0.1/%d/pending", n.incoming)
+	const requests = 20
+	for range requests {
+		conn, err := net.Dial("tcp", loopback(n.incoming).String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = fmt.Fprintf(conn, "POST / HTTP/1.1\r\nl5d-dst-endpoint: %s\r\nHost: web\r\nConnection: close\r\nl5d-dst-service: /svc/web\r\n"+
+			"l5d-dst-client: /%%/io.l5d.k8s.daemonset/mesh/incoming/demo-proxy/#/io.l5d.k8s/default/http/web\r\nContent-Length: %d\r\n\r\n", chosen, len(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the head was read", func() bool { return n.metric(t, pending) == 1 })
+		if _, err := io.WriteString(conn, body); err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(conn)
+		if err != nil || !strings.HasPrefix(string(got), "HTTP/1.1 200 ") || !strings.Contains(string(got), "\r\n\r\n") || strings.Contains(string(got), "another") {
+			t.Errorf("got %q, %v, want the endpoint that was chosen", got, err)
+		}
+		_ = conn.Close()
+		n.settles(t, pending, 0)
+	}
+	n.settles(t, "rt/incoming/chosen/obeyed", requests)
 }
 
 // TestForgedServiceIsNoAddress: the text of a forged l5d-dst-service reaches no address by way of the router's own rules. What such a

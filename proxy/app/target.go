@@ -10,7 +10,7 @@ import (
 // Pick implements http1.Target.
 func (t *target) Pick(shard uint32, nowNs int64, req *http1.Request, tried []*balance.Node) (*balance.Node, error) {
 	if l := t.leaf(); l.IsChosen() {
-		return l.PickChosen(shard, nowNs, req.HeaderValue(http1.HeaderEndpoint), tried)
+		return l.PickChosen(shard, nowNs, req.Endpoint(), tried)
 	}
 	return t.leaf().Pick(shard, nowNs, tried)
 }

@@ -303,7 +303,7 @@ func (x *exchange) roundTrip() *Failure {
 			return nil
 		}
 		if x.resp.status == 101 {
-			if !x.req.upgrade || !x.resp.has(kUpgrade) {
+			if !x.req.upgrade || !x.resp.has(kUpgrade) || hasH2C(x.resp.value("upgrade")) {
 				return errBadResponse
 			}
 			return nil

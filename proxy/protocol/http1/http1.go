@@ -24,7 +24,7 @@ type Target interface {
 	// 0 means that an endpoint answers.
 	Status() int
 	// Pick returns an endpoint for req that is not in tried, with one pending request counted on it; this package calls its Done once. nowNs
-	// is transport.Now.
+	// is transport.Now. Of req only what Endpoint returns is still there: its head may have made room for its body.
 	// Node.Conns must be a *transport.Way. An error becomes reason no-endpoints.
 	Pick(shard uint32, nowNs int64, req *Request, tried []*balance.Node) (*balance.Node, error)
 	// AppendHeaders appends complete header lines, each with its CRLF, to be added to the request: l5d-dst-service,

@@ -27,6 +27,10 @@ type Request struct {
 	framing    framing
 	length     int64
 	client     netip.AddrPort
+	// endpoint is what Endpoint returned, of endpointLen bytes, negative for none; it was asked for if endpointKept.
+	endpoint     [leadRoom]byte
+	endpointLen  int
+	endpointKept bool
 }
 
 // Method returns the method, in the case it was sent.
@@ -51,7 +55,24 @@ func (r *Request) Client() netip.AddrPort { return r.client }
 // Minor returns the minor version of HTTP/1: 0 or 1.
 func (r *Request) Minor() int { return int(r.minor) }
 
-// HeaderValue returns the first value of the header, whatever its case, or nil.
+// Endpoint returns the value of l5d-dst-endpoint, or nil. What it returned to the router it returns to the target: the head itself may
+// have made room for the body by then. A value longer than any address is cut.
+func (r *Request) Endpoint() []byte {
+	if !r.endpointKept {
+		v := r.value(HeaderEndpoint)
+		r.endpointKept, r.endpointLen = true, copy(r.endpoint[:], v)
+		if v == nil {
+			r.endpointLen = -1
+		}
+	}
+	if r.endpointLen < 0 {
+		return nil
+	}
+	return r.endpoint[:r.endpointLen]
+}
+
+// HeaderValue returns the first value of the header, whatever its case, or nil. It is the router's to call: a target is asked when the
+// head may have made room for the body.
 func (r *Request) HeaderValue(name string) []byte { return r.value(name) }
 
 // Headers calls f for each header line in order until f returns false.
@@ -251,6 +272,7 @@ func (r *Request) checkFraming() *Failure {
 // together with a body.
 func (r *Request) checkExpectations() {
 	body := r.framing == framingChunked || r.length > 0
+	may := r.wantsUpgrade && r.minor == 1 && !body && !r.connect
 	for i := range r.fields {
 		switch f := &r.fields[i]; f.kind {
 		case kExpect:
@@ -260,7 +282,8 @@ func (r *Request) checkExpectations() {
 			}
 			r.expect = r.minor == 1 && body
 		case kUpgrade:
-			r.upgrade = r.wantsUpgrade && r.minor == 1 && !body && !r.connect && !hasH2C(r.val(i))
+			may = may && !hasH2C(r.val(i)) // any line of several
+			r.upgrade = may
 		}
 	}
 }
