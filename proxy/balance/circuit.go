@@ -30,8 +30,10 @@ func mostDown(serving int) int {
 // SetBreakers makes others judge; nil makes nobody. Endpoints that are down stay so until they were probed, but come up where nobody judges.
 func (b *Balancer) SetBreakers(newBreaker func() Breaker, nowNs int64) {
 	b.options.NewBreaker = newBreaker
+	clear(b.attic) // who comes again is judged by the new ones
 	for _, n := range b.Nodes() {
-		if n.state.breaker.Store(b.breaker()); newBreaker == nil {
+		n.state.breaker.Store(b.breaker())
+		if newBreaker == nil {
 			n.TakeUp(nowNs)
 		}
 	}

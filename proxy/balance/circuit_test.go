@@ -172,7 +172,10 @@ func TestSetBreakers(t *testing.T) {
 	if _, _, down := bad.IsDown(); !down {
 		t.Error("up after the judges were replaced")
 	}
+	b.Update(endpoints(2)[1:], now)
 	b.SetBreakers(nil, now)
+	b.Update(endpoints(2), now)
+	bad = b.Nodes()[0]
 	for range 10 {
 		finish(bad, now, classify.Failure)
 	}
