@@ -46,6 +46,28 @@ func (l *logged) has(words ...string) bool {
 	})
 }
 
+// watchedMesh returns a Mesh whose one name, web, has the endpoints of a file, and what makes the file have these.
+func watchedMesh(t *testing.T, port int) (text string, put func(...netip.AddrPort)) {
+	t.Helper()
+	dir := t.TempDir()
+	put = func(addrs ...netip.AddrPort) {
+		t.Helper()
+		var lines strings.Builder
+		for _, addr := range addrs {
+			fmt.Fprintf(&lines, "%s %d\n", addr.Addr(), addr.Port())
+		}
+		if err := os.WriteFile(filepath.Join(dir, "web"), []byte(lines.String()), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return mesh(port, "/svc => /#/io.l5d.fs") + fmt.Sprintf("  namers:\n  - {kind: io.l5d.fs, rootDir: %s}\n", dir), put
+}
+
+// withClient returns the Mesh with what it says of all clients.
+func withClient(text, keys string) string {
+	return strings.Replace(text, "    dtab:", fmt.Sprintf("    clients: [{prefix: /, %s}]\n    dtab:", keys), 1)
+}
+
 // TestLoadBalancer: the Mesh says by which balancer requests go, peak EWMA where it says nothing, and an edit changes it while what is known
 // of the endpoints, and their connections, stay.
 func TestLoadBalancer(t *testing.T) {
@@ -68,12 +90,8 @@ func TestLoadBalancer(t *testing.T) {
 	fast, toFast := endpoint(0)
 	slow, toSlow := endpoint(100 * time.Millisecond)
 	port := freeport.Get(t)
-	dir := t.TempDir()
-	text := fmt.Sprintf("%s %d\n%s %d\n", fast.Addr(), fast.Port(), slow.Addr(), slow.Port())
-	if err := os.WriteFile(filepath.Join(dir, "web"), []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	plain := mesh(port, "/svc => /#/io.l5d.fs") + fmt.Sprintf("  namers:\n  - {kind: io.l5d.fs, rootDir: %s}\n", dir)
+	plain, put := watchedMesh(t, port)
+	put(fast, slow)
 	a := start(t, Options{})
 	c := client(t)
 	const requests = 20
@@ -91,7 +109,7 @@ func TestLoadBalancer(t *testing.T) {
 	} {
 		edited := plain
 		if step.balancer != "" {
-			edited = strings.Replace(plain, "    dtab:", fmt.Sprintf("    clients: [{prefix: /, loadBalancer: {kind: %s}}]\n    dtab:", step.balancer), 1)
+			edited = withClient(plain, "loadBalancer: {kind: "+step.balancer+"}")
 		}
 		if err := a.Apply(t.Context(), decode(t, edited)); err != nil {
 			t.Fatal(err)
@@ -126,20 +144,14 @@ func TestFailureAccrual(t *testing.T) {
 	t.Cleanup(bad.Close)
 	good, address := backend(t, "good"), netip.MustParseAddrPort(bad.Listener.Addr().String())
 	port := freeport.Get(t)
-	dir := t.TempDir()
-	text := fmt.Sprintf("%s %d\n%s %d\n", good.Addr(), good.Port(), address.Addr(), address.Port())
-	if err := os.WriteFile(filepath.Join(dir, "web"), []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	plain, put := watchedMesh(t, port)
+	put(good, address)
 	var lines logged
 	metrics := telemetry.New()
 	a := start(t, Options{Log: funcr.New(func(_, args string) { lines.add(args) }, funcr.Options{}), Metrics: metrics})
 	apply := func(accrual string) {
 		t.Helper()
-		text := strings.Replace(mesh(port, "/svc => /#/io.l5d.fs"), "    dtab:",
-			fmt.Sprintf("    clients: [{prefix: /, loadBalancer: {kind: roundRobin}%s}]\n    dtab:", accrual), 1) +
-			fmt.Sprintf("  namers:\n  - {kind: io.l5d.fs, rootDir: %s}\n", dir)
-		if err := a.Apply(t.Context(), decode(t, text)); err != nil {
+		if err := a.Apply(t.Context(), decode(t, withClient(plain, "loadBalancer: {kind: roundRobin}"+accrual))); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -207,15 +219,10 @@ func TestNackIsNoFailure(t *testing.T) {
 	t.Cleanup(full.Close)
 	good, address := backend(t, "good"), netip.MustParseAddrPort(full.Listener.Addr().String())
 	port := freeport.Get(t)
-	dir := t.TempDir()
-	text := fmt.Sprintf("%s %d\n%s %d\n", good.Addr(), good.Port(), address.Addr(), address.Port())
-	if err := os.WriteFile(filepath.Join(dir, "web"), []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	plain, put := watchedMesh(t, port)
+	put(good, address)
 	a := start(t, Options{})
-	mesh := strings.Replace(mesh(port, "/svc => /#/io.l5d.fs"), "    dtab:", "    clients: [{prefix: /, loadBalancer: {kind: roundRobin}}]\n    dtab:", 1) +
-		fmt.Sprintf("  namers:\n  - {kind: io.l5d.fs, rootDir: %s}\n", dir)
-	if err := a.Apply(t.Context(), decode(t, mesh)); err != nil {
+	if err := a.Apply(t.Context(), decode(t, withClient(plain, "loadBalancer: {kind: roundRobin}"))); err != nil {
 		t.Fatal(err)
 	}
 	c := client(t)
@@ -227,9 +234,7 @@ func TestNackIsNoFailure(t *testing.T) {
 	if n := nacks.Load(); n < 10 {
 		t.Errorf("only %d of 30 requests went to the endpoint without room", n)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "web"), fmt.Appendf(nil, "%s %d\n", address.Addr(), address.Port()), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	put(address)
 	eventually(t, "one endpoint is left", func() bool { return len(a.Clients()["outgoing"][0].Endpoints) == 1 })
 	for range 10 {
 		if status, _, header := get(t, c, port, "web"); status != http.StatusServiceUnavailable || header.Get("finagle-http-nack") != "true" {

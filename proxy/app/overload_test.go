@@ -3,9 +3,6 @@ package app
 import (
 	"fmt"
 	"net/http"
-	"net/netip"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -114,20 +111,9 @@ func TestMaxRequestsPerEndpoint(t *testing.T) {
 	port := freeport.Get(t)
 	metrics := telemetry.New()
 	a := start(t, Options{Log: testr.New(t), Metrics: metrics})
-	dir := t.TempDir()
-	put := func(addrs ...netip.AddrPort) {
-		t.Helper()
-		text := ""
-		for _, addr := range addrs {
-			text += fmt.Sprintf("%s %d\n", addr.Addr(), addr.Port())
-		}
-		if err := os.WriteFile(filepath.Join(dir, "web"), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
+	text, put := watchedMesh(t, port)
 	put(slow)
-	text := mesh(port, "/svc => /#/io.l5d.fs") + fmt.Sprintf("  namers:\n  - {kind: io.l5d.fs, rootDir: %s}\n", dir)
-	limited := strings.Replace(text, "    dtab:", "    clients: [{prefix: /, hostConnectionPool: {maxSize: 1}}]\n    dtab:", 1)
+	limited := withClient(text, "hostConnectionPool: {maxSize: 1}")
 	if err := a.Apply(t.Context(), decode(t, limited)); err != nil {
 		t.Fatal(err)
 	}
