@@ -8,6 +8,7 @@ const (
 	DefaultDstPrefix               = "/svc"
 	DefaultMaxCallDepth            = 1000
 	DefaultBindingTimeoutMs        = 10000
+	DefaultMaxRetriesPerRequest    = 10
 	DefaultMaxHeadersKB            = 8
 	DefaultMaxInitialLineKB        = 4
 	DefaultMaxConnections          = 10000
@@ -42,6 +43,8 @@ const (
 	KindForwardedRequestRandom    = "io.l5d.requestRandom"
 	KindForwardedRouter           = "io.l5d.router"
 	KindForwardedStatic           = "io.l5d.static"
+	DeadlinesEnforce              = "Enforce"
+	DeadlinesForward              = "Forward"
 	XForwardedAppend              = "Append"
 	XForwardedReplace             = "Replace"
 	KindTelemeterPrometheus       = "io.l5d.prometheus"
@@ -56,6 +59,11 @@ const (
 	KindAccrualSuccessRate         = "io.l5d.successRate"
 	KindAccrualSuccessRateWindowed = "io.l5d.successRateWindowed"
 	KindAccrualNone                = "none"
+	KindNonRetryable5XX            = "io.l5d.http.nonRetryable5XX"
+	KindRetryableRead5XX           = "io.l5d.http.retryableRead5XX"
+	KindRetryableIdempotent5XX     = "io.l5d.http.retryableIdempotent5XX"
+	KindRetryableAll5XX            = "io.l5d.http.retryableAll5XX"
+	KindAllSuccessful              = "io.l5d.http.allSuccessful"
 	KindBackoffConstant            = "constant"
 	KindBackoffJittered            = "jittered"
 

@@ -300,6 +300,12 @@ type Router struct {
 	// +kubebuilder:validation:Maximum=600000
 	BindingTimeoutMs int32 `json:"bindingTimeoutMs,omitempty"`
 
+	// deadlines says what becomes of l5d-ctx-deadline: Enforce ends a request when its time has come, Forward only tells the endpoint,
+	// as Linkerd does. Default: Enforce.
+	// +optional
+	// +kubebuilder:validation:Enum=Enforce;Forward
+	Deadlines string `json:"deadlines,omitempty"`
+
 	// maxHeadersKB bounds the headers of a request or response. Default: 8.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
@@ -370,71 +376,6 @@ type Dentry struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=4096
 	Dst string `json:"dst"`
-}
-
-// Service configures the logical names below a prefix.
-type Service struct {
-	// prefix of the logical name, for example /svc/web; * stands for any one element.
-	// +required
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=1024
-	Prefix string `json:"prefix"`
-
-	// totalTimeoutMs bounds the whole request until the response begins. Default: none.
-	// +optional
-	// +kubebuilder:validation:Minimum=1
-	// +kubebuilder:validation:Maximum=86400000
-	TotalTimeoutMs int32 `json:"totalTimeoutMs,omitempty"`
-}
-
-// Client configures the bound names below a prefix.
-//
-// +kubebuilder:validation:XValidation:rule="!has(self.tls)",message="tls is not supported yet"
-type Client struct {
-	// prefix of the bound name, for example /#/io.l5d.k8s/prod; * stands for any one element.
-	// +required
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=1024
-	Prefix string `json:"prefix"`
-
-	// loadBalancer picks the endpoint of each request. Default: ewma.
-	// +optional
-	LoadBalancer *LoadBalancer `json:"loadBalancer,omitempty"`
-
-	// failureAccrual leaves an endpoint alone whose requests fail. Default: after 5 failures in a row.
-	// +optional
-	FailureAccrual *FailureAccrual `json:"failureAccrual,omitempty"`
-
-	// hostConnectionPool bounds what one endpoint gets.
-	// +optional
-	HostConnectionPool *HostConnectionPool `json:"hostConnectionPool,omitempty"`
-
-	// requestAttemptTimeoutMs bounds one attempt at one endpoint until its response begins. Default: none.
-	// +optional
-	// +kubebuilder:validation:Minimum=1
-	// +kubebuilder:validation:Maximum=86400000
-	RequestAttemptTimeoutMs int32 `json:"requestAttemptTimeoutMs,omitempty"`
-
-	// responseIdleTimeoutMs is how long an endpoint may send nothing before or within its response, once it has all of the request.
-	// Default: 900000.
-	// +optional
-	// +kubebuilder:validation:Minimum=1
-	// +kubebuilder:validation:Maximum=86400000
-	ResponseIdleTimeoutMs int32 `json:"responseIdleTimeoutMs,omitempty"`
-
-	// tls is reserved.
-	// +optional
-	TLS *Reserved `json:"tls,omitempty"`
-}
-
-// HostConnectionPool bounds what one endpoint gets.
-type HostConnectionPool struct {
-	// maxSize is how many requests may be under way at one endpoint from one proxy, each of which has a connection. One that is full is
-	// passed over; when all are, a request is answered at once with 503, Retry-After: 0 and finagle-http-nack. Default: no limit.
-	// +optional
-	// +kubebuilder:validation:Minimum=1
-	// +kubebuilder:validation:Maximum=1000000
-	MaxSize int32 `json:"maxSize,omitempty"`
 }
 
 // Telemeter exports metrics.

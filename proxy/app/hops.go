@@ -135,8 +135,8 @@ func (r *router) destination(service, client, residual []byte) (path, to dtab.Pa
 }
 
 // chosenLeaf draws the leaf of a name that another proxy chose.
-func chosenLeaf(name *route.Name) (http1.Target, *http1.Failure) {
-	leaf, err := name.Choose()
+func chosenLeaf(name *route.Name, req *http1.Request) (http1.Target, *http1.Failure) {
+	leaf, err := name.Choose(req.Deadline())
 	if err != nil {
 		return nil, &http1.Failure{Status: http.StatusBadGateway, Reason: http1.ReasonHopUnbound, Message: err.Error()}
 	}

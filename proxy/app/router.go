@@ -151,7 +151,7 @@ func (r *router) Route(shard uint32, req *http1.Request) (http1.Target, *http1.F
 		if name, failure := r.chosen(shard, req); failure != nil {
 			return nil, failure
 		} else if name != nil {
-			return chosenLeaf(name)
+			return chosenLeaf(name, req)
 		}
 	}
 	ids := r.ids.Load()
@@ -178,7 +178,7 @@ func (r *router) Route(shard uint32, req *http1.Request) (http1.Target, *http1.F
 	if match.Consume > 0 {
 		req.ConsumeTarget(match.Consume)
 	}
-	leaf, problem := name.Choose()
+	leaf, problem := name.Choose(req.Deadline())
 	if problem != nil {
 		return nil, &http1.Failure{Status: statusOf(problem.Reason), Reason: problem.Reason, Message: problem.Message}
 	}
@@ -204,7 +204,7 @@ func statusOf(reason string) int {
 		return http.StatusForbidden
 	case route.ReasonOverrideLookups:
 		return http.StatusBadRequest
-	case route.ReasonOverrideNames:
+	case route.ReasonOverrideNames, route.ReasonTotalTimeout, route.ReasonDeadline:
 		return http.StatusServiceUnavailable
 	}
 	return http.StatusBadGateway

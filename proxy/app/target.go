@@ -5,6 +5,8 @@ import (
 
 	"github.com/fairlead/fairlead/proxy/balance"
 	"github.com/fairlead/fairlead/proxy/protocol/http1"
+	"github.com/fairlead/fairlead/proxy/resilience"
+	"github.com/fairlead/fairlead/proxy/route"
 )
 
 // Pick implements http1.Target.
@@ -21,15 +23,35 @@ func (t *target) Status() int { return t.leaf().Status() }
 // AppendHeaders implements http1.Target.
 func (t *target) AppendHeaders(dst []byte) []byte { return t.leaf().AppendHeaders(dst) }
 
-// Names implements http1.Target.
-func (t *target) Names() (service, client string) { return t.leaf().Names() }
+// Explain implements http1.Target.
+func (t *target) Explain(nowNs int64) string { return t.leaf().Explain(nowNs) }
 
-// Timeouts implements http1.Target.
-func (t *target) Timeouts() http1.Timeouts { return http1.Timeouts(t.leaf().Timeouts()) }
+// Policy implements http1.Target.
+func (t *target) Policy() *resilience.Policy { return t.leaf().Policy() }
+
+// Begin implements http1.Target.
+func (t *target) Begin(nowNs int64) { t.leaf().Begin(nowNs) }
+
+// Requeue implements http1.Target.
+func (t *target) Requeue(shard uint32, nowNs int64, done int) bool {
+	return t.leaf().Requeue(shard, nowNs, done)
+}
+
+// Retry implements http1.Target.
+func (t *target) Retry(shard uint32, nowNs int64, a *resilience.Attempt) (http1.Target, time.Duration) {
+	next, wait := t.leaf().Retry(shard, nowNs, a)
+	if next == nil {
+		return nil, 0
+	}
+	return (*target)(next), wait
+}
 
 // Finish implements http1.Target.
 func (t *target) Finish(shard uint32, o *http1.Outcome) {
-	t.leaf().Record(shard, o.Class, o.Reason, time.Duration(o.LatencyNs()), o.ConnectRetries+o.Resends)
+	t.leaf().Record(shard, &route.Result{
+		Class: o.Class, Reason: o.Reason, Latency: time.Duration(o.LatencyNs()), AttemptLatency: time.Duration(o.EndNs - o.AttemptNs),
+		Requeues: o.ConnectRetries + o.Resends, Retries: o.Retries, NotOpen: o.NotOpen, CannotRetry: o.CannotRetry, EndNs: o.EndNs,
+	})
 	if o.Hop != http1.HopNone {
 		t.leaf().RecordHop(shard, o.Hop == http1.HopTaken, o.HopFailures, o.HopResends)
 	}

@@ -70,8 +70,10 @@ type Router struct {
 	MaxConcurrentRequests int
 	// AllowAddressOverrides lets the rules of a request lead to addresses.
 	AllowAddressOverrides bool
-	Services              []Service
-	Clients               []Client
+	// ForwardsDeadlines says that deadlines end no request.
+	ForwardsDeadlines bool
+	Services          []Service
+	Clients           []Client
 }
 
 // Rules returns all rules of the router, the base rules first, in the parts that they came in.
@@ -125,6 +127,13 @@ type Identifier struct {
 type Service struct {
 	Prefix       dtab.Prefix
 	TotalTimeout time.Duration
+	// CutsResponse makes TotalTimeout bound the response to its end.
+	CutsResponse bool
+	// Classifier is the kind of one.
+	Classifier   string
+	RetryBudget  RetryBudget
+	RetryBackoff Backoff
+	MaxRetries   int
 }
 
 // Client configures bound names below Prefix. Zero values say nothing.
@@ -137,6 +146,9 @@ type Client struct {
 	ResponseIdleTimeout time.Duration
 	// MaxPerEndpoint is how many requests may be under way at one endpoint.
 	MaxPerEndpoint int
+	RequeueBudget  RetryBudget
+	// TrustsClassHeaders believes what endpoints say of their responses.
+	TrustsClassHeaders bool
 }
 
 // Dtab is an accepted Dtab.

@@ -13,6 +13,11 @@ func (r *Router) ServiceFor(name dtab.Path) Service {
 		}
 		out.Prefix = s.Prefix
 		override(&out.TotalTimeout, s.TotalTimeout)
+		override(&out.CutsResponse, s.CutsResponse)
+		override(&out.Classifier, s.Classifier)
+		override(&out.RetryBudget, s.RetryBudget)
+		override(&out.RetryBackoff, s.RetryBackoff)
+		override(&out.MaxRetries, s.MaxRetries)
 	}
 	return out
 }
@@ -37,6 +42,8 @@ func (r *Router) ClientFor(id dtab.Path) Client {
 		override(&out.AttemptTimeout, c.AttemptTimeout)
 		override(&out.ResponseIdleTimeout, c.ResponseIdleTimeout)
 		override(&out.MaxPerEndpoint, c.MaxPerEndpoint)
+		override(&out.RequeueBudget, c.RequeueBudget)
+		override(&out.TrustsClassHeaders, c.TrustsClassHeaders)
 	}
 	return out
 }

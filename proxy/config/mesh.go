@@ -87,9 +87,9 @@ func compileRouter(ps *problems, field string, r *v1alpha1.Router) Router {
 		MaxCallDepth: int(r.MaxCallDepth), BindingTimeout: milliseconds(r.BindingTimeoutMs),
 		MaxConcurrentRequests: int(r.MaxConcurrentRequests),
 		MaxHeaderBytes:        int(r.MaxHeadersKB) << 10, MaxInitialLine: int(r.MaxInitialLineKB) << 10,
-		AllowAddressOverrides: r.AllowAddressOverrides,
-		Dtab:                  parseDentries(ps, field+".dtab", r.Dtab, ""),
-		Transformers:          r.Interpreter.Transformers,
+		AllowAddressOverrides: r.AllowAddressOverrides, ForwardsDeadlines: r.Deadlines == v1alpha1.DeadlinesForward,
+		Dtab:         parseDentries(ps, field+".dtab", r.Dtab, ""),
+		Transformers: r.Interpreter.Transformers,
 	}
 	for i, s := range r.Servers {
 		checkMarks(ps, fmt.Sprintf("%s.servers[%d]", field, i), &s)
@@ -114,13 +114,13 @@ func compileRouter(ps *problems, field string, r *v1alpha1.Router) Router {
 		})
 	}
 	for i, s := range r.Services {
-		prefix := parsePrefix(ps, fmt.Sprintf("%s.services[%d].prefix", field, i), s.Prefix)
-		out.Services = append(out.Services, Service{Prefix: prefix, TotalTimeout: milliseconds(s.TotalTimeoutMs)})
+		out.Services = append(out.Services, serviceOf(ps, fmt.Sprintf("%s.services[%d]", field, i), &s))
 	}
 	for i, c := range r.Clients {
 		client := Client{
 			Prefix:         parsePrefix(ps, fmt.Sprintf("%s.clients[%d].prefix", field, i), c.Prefix),
 			AttemptTimeout: milliseconds(c.RequestAttemptTimeoutMs), ResponseIdleTimeout: milliseconds(c.ResponseIdleTimeoutMs),
+			RequeueBudget: budgetOf(c.RequeueBudget), TrustsClassHeaders: c.TrustClassHeaders,
 		}
 		if c.HostConnectionPool != nil {
 			client.MaxPerEndpoint = int(c.HostConnectionPool.MaxSize)

@@ -68,6 +68,8 @@ func ruleOf(typ, field string) rule {
 		return accrualRule(field)
 	case "Backoff":
 		return backoffRule(field)
+	case "ResponseClassifier", "Retries", "RetryBudget":
+		return retryRule(typ + "." + field)
 	}
 	switch typ + "." + field {
 	case "DtabSpec.router", "MeshReference.name":
@@ -88,9 +90,7 @@ func ruleOf(typ, field string) rule {
 		return rule{maxLen: 45}
 	case "Server.port":
 		return rule{required: true, min: 1, max: 65535}
-	case "Server.maxConnections", "Server.maxConcurrentRequests":
-		return rule{min: 1, max: 1000000}
-	case "HostConnectionPool.maxSize":
+	case "Server.maxConnections", "Server.maxConcurrentRequests", "HostConnectionPool.maxSize":
 		return rule{min: 1, max: 1000000}
 	case "Server.headerTimeoutMs", "Server.idleTimeoutMs", "Server.stallTimeoutMs", "Server.tunnelIdleTimeoutMs":
 		return rule{min: 1, max: maxTimeoutMs}
@@ -140,6 +140,8 @@ func routerRule(field string) rule {
 		return rule{min: 1, max: 1000}
 	case "bindingTimeoutMs":
 		return rule{min: 1, max: 600000}
+	case "deadlines":
+		return rule{enum: []string{v1alpha1.DeadlinesEnforce, v1alpha1.DeadlinesForward}}
 	case "maxHeadersKB", "maxInitialLineKB":
 		return rule{min: 1, max: 64}
 	case "maxConcurrentRequests":

@@ -205,7 +205,7 @@ func collect(found *[]breakage, schema map[string]any, at []any, value any) {
 		case "properties":
 			for _, key := range slices.Sorted(maps.Keys(limit.(map[string]any))) {
 				child := value.(map[string]any)[key]
-				if child == nil && slices.ContainsFunc([]any{"namers", "identifiers", "transformers", "loadBalancer", "clients"}, func(list any) bool { return slices.Contains(at, list) }) {
+				if child == nil && slices.ContainsFunc([]any{"namers", "identifiers", "transformers", "loadBalancer", "clients", "backoff"}, func(list any) bool { return slices.Contains(at, list) }) {
 					continue // a key of another kind: that item has it
 				}
 				collect(found, limit.(map[string]any)[key].(map[string]any), append(slices.Clone(at), key), child)

@@ -17,7 +17,7 @@ import (
 
 // cached does what a request with a route does before it dials.
 func cached(h *house, key []byte) *balance.Node {
-	l, err := h.Lookup(key).Choose()
+	l, err := h.Lookup(key).Choose(0)
 	if err != nil {
 		panic(err)
 	}
@@ -26,7 +26,7 @@ func cached(h *house, key []byte) *balance.Node {
 		panic(e)
 	}
 	node.Done(0, 1, classify.Success)
-	l.Record(0, classify.Success, "", 3*time.Millisecond, 0)
+	l.Record(0, &Result{Class: classify.Success, Latency: 3 * time.Millisecond})
 	return node
 }
 
@@ -62,7 +62,7 @@ func chosenHouse(tb testing.TB) (h *house, key []byte) {
 }
 
 func chosenDecision(h *house, key, address []byte) *balance.Node {
-	l, err := h.Lookup(key).Choose()
+	l, err := h.Lookup(key).Choose(0)
 	if err != nil {
 		panic(err)
 	}
@@ -109,7 +109,7 @@ func BenchmarkCachedDecision(b *testing.B) {
 		b.Run(rules, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				l, err := h.Lookup(key).Choose()
+				l, err := h.Lookup(key).Choose(0)
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -148,7 +148,7 @@ func BenchmarkColdName(b *testing.B) {
 			for b.Loop() {
 				i++
 				path := dtab.Path{"svc", "team-7", "cold-" + strconv.Itoa(i)}
-				if _, err := h.Bind([]byte(path[2]), path, nil).Choose(); err != nil {
+				if _, err := h.Bind([]byte(path[2]), path, nil).Choose(0); err != nil {
 					b.Fatal(err)
 				}
 			}

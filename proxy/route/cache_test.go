@@ -20,7 +20,7 @@ func TestIdleExpiry(t *testing.T) {
 		defer h.Close()
 		h.fake.bind("/a", endpoint(1))
 		h.fake.bind("/b", endpoint(2))
-		h.leaf("/svc/a").Record(0, classify.Success, "", time.Millisecond, 0)
+		h.leaf("/svc/a").Record(0, &Result{Class: classify.Success, Latency: time.Millisecond})
 		h.leaf("/svc/b")
 		h.name("/svc/none")
 		for range 20 { // /svc/a is used once a minute
@@ -50,7 +50,7 @@ func TestIdleExpiry(t *testing.T) {
 			}
 		}
 		// A client that comes again to a name has its metrics.
-		h.leaf("/svc/a").Record(0, classify.Success, "", time.Millisecond, 0)
+		h.leaf("/svc/a").Record(0, &Result{Class: classify.Success, Latency: time.Millisecond})
 		if v := h.metric("client/#/a/requests"); v != "1" {
 			t.Errorf("requests of the client that came again: %s", v)
 		}
@@ -108,7 +108,7 @@ func TestNamesWithRulesOfTheirOwnAreBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 		n := h.Bind([]byte(fmt.Sprintf("web with %d", i)), dtab.Path{"svc", "web"}, rules)
-		if _, err := n.Choose(); err != nil {
+		if _, err := n.Choose(0); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -163,7 +163,7 @@ func TestClientsAreBounded(t *testing.T) {
 		}
 		h.leaf("/svc/web0")
 		h.leaf("/svc/web1")
-		_, err := h.name("/svc/web2").Choose()
+		_, err := h.name("/svc/web2").Choose(0)
 		if err == nil || err.Reason != ReasonTooManyClients {
 			t.Fatalf("third client: %v", err)
 		}

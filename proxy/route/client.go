@@ -20,6 +20,8 @@ type client struct {
 	balancer *balance.Balancer
 	scope    telemetry.Scope
 	metrics  requestMetrics
+	budget   budget
+	requeues requeueStats
 	indexed  bool
 
 	// ready is set, and readied closed, once the endpoints were told for the first time.
@@ -111,6 +113,8 @@ func (r *Router) newClient(id dtab.Path) *client {
 		Turned:     func(t balance.Turn) { c.turned(r, t) },
 	})
 	c.metrics = newRequestMetrics(c.scope)
+	c.budget.meter(c.scope.Scope("retries"), c.clock)
+	c.requeues = newRequeueStats(c.scope.Scope("retries"))
 	c.indexed = r.settings.Load().router.IsLocal()
 	lb := c.scope.Scope("loadbalancer")
 	lb.GaugeFunc("size", func() float64 { return float64(len(c.balancer.Nodes())) })
@@ -255,7 +259,9 @@ func label(p dtab.Path) string { return strings.TrimPrefix(p.String(), "/") }
 // service is one logical name with what is shared by all its override variants. It has metrics once it led somewhere: a name that
 // nobody has is counted by the server alone.
 type service struct {
-	path dtab.Path
+	path    dtab.Path
+	budget  budget
+	retries retryStats
 
 	// Guarded by Router.mu.
 	users   int
@@ -284,6 +290,9 @@ func (r *Router) meter(s *service) *requestMetrics {
 		s.scope = r.options.Scope.Scope("service", label(s.path))
 		m := newRequestMetrics(s.scope)
 		s.metrics = &m
+		retries := s.scope.Scope("retries")
+		s.retries = retryStats{retries.Counter("total"), retries.Histogram("per_request")}
+		s.budget.meter(retries, r.options.Clock)
 	}
 	return s.metrics
 }

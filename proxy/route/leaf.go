@@ -1,13 +1,18 @@
 package route
 
 import (
+	"cmp"
 	"errors"
+	"fmt"
 	"sync/atomic"
 	"time"
 
+	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/proxy/balance"
 	"github.com/fairlead/fairlead/proxy/dtab"
 	"github.com/fairlead/fairlead/proxy/naming"
+	"github.com/fairlead/fairlead/proxy/resilience"
+	"github.com/fairlead/fairlead/proxy/resilience/backoff"
 	"github.com/fairlead/fairlead/proxy/resilience/classify"
 	"github.com/fairlead/fairlead/proxy/telemetry"
 )
@@ -22,7 +27,10 @@ type Leaf struct {
 	status      int
 	addrs       naming.Live[naming.Addrs]
 	headers     []byte
-	timeouts    Timeouts
+	name        *Name
+	policy      resilience.Policy
+	backoff     backoff.Backoff
+	maxRetries  int
 	most        int64 // requests under way at an endpoint
 	chosen      bool
 	destination *destination
@@ -53,19 +61,22 @@ func (n *Name) leaf(t naming.Tree) (*Leaf, *Error) {
 		}
 	}
 	cfg := n.router.settings.Load().router
-	own := cfg.ClientFor(t.Bound.ID)
+	own, service := cfg.ClientFor(t.Bound.ID), cfg.ServiceFor(n.service.path)
 	if c != nil {
 		c.balanceBy(own.LoadBalancer)
 		c.judgeBy(own.FailureAccrual)
+		c.requeueBy(own.RequeueBudget)
 	}
 	l := &Leaf{
-		router: n.router, service: n.service, metrics: n.router.meter(n.service), client: c, status: t.Bound.Status,
-		addrs: t.Bound.Addrs,
-		timeouts: Timeouts{
-			Total: cfg.ServiceFor(n.service.path).TotalTimeout, Attempt: own.AttemptTimeout, Silence: own.ResponseIdleTimeout,
-		},
-		most: int64(own.MaxPerEndpoint), chosen: n.chosen,
+		router: n.router, name: n, service: n.service, metrics: n.router.meter(n.service), client: c, status: t.Bound.Status,
+		addrs: t.Bound.Addrs, policy: policyOf(cfg, &service, &own), backoff: backoffOf(service.RetryBackoff),
+		maxRetries: cmp.Or(service.MaxRetries, v1alpha1.DefaultMaxRetriesPerRequest),
+		most:       int64(own.MaxPerEndpoint), chosen: n.chosen,
 	}
+	if cfg.IsLocal() {
+		l.maxRetries = 0
+	}
+	n.service.retryBy(service.RetryBudget)
 	l.headers = appendHeader(l.headers, "l5d-dst-service", n.service.path)
 	l.headers = appendHeader(l.headers, "l5d-dst-client", t.Bound.ID)
 	if len(t.Bound.Residual) > 0 {
@@ -139,30 +150,45 @@ func (l *Leaf) Pick(shard uint32, nowNs int64, tried []*balance.Node) (*balance.
 // AppendHeaders appends the l5d-dst-* header lines.
 func (l *Leaf) AppendHeaders(dst []byte) []byte { return append(dst, l.headers...) }
 
-// Names returns the logical name, and the bound one, which a Leaf with a Status has not.
-func (l *Leaf) Names() (service, client string) {
-	if l.client != nil {
-		client = l.client.id.String()
+// Explain returns the logical name, where it leads, and how many endpoints are up there, for people.
+func (l *Leaf) Explain(int64) string {
+	text := "service " + l.service.path.String()
+	if l.client == nil {
+		return text
 	}
-	return l.service.path.String(), client
+	if tree := l.name.current.Load().String(); tree != "" {
+		text += ", tree " + tree
+	}
+	text += ", client " + l.client.id.String()
+	if b := l.client.balancer; len(b.Nodes()) > 0 {
+		text = fmt.Sprintf("%s, %d of %d endpoints up", text, b.Available(), len(b.Nodes()))
+	}
+	return text
 }
 
-// Timeouts of the requests that a leaf leads. 0 means none.
-type Timeouts struct {
-	// Total and Attempt are the limits until the response begins, for all attempts and for each.
-	Total, Attempt time.Duration
-	// Silence is how long an endpoint may send nothing before or within its response.
-	Silence time.Duration
-}
+// Policy returns what the configuration says of the logical and the bound name.
+func (l *Leaf) Policy() *resilience.Policy { return &l.policy }
 
-// Timeouts returns what the configuration says of the logical and the bound name.
-func (l *Leaf) Timeouts() Timeouts { return l.timeouts }
+// Result is what became of one request.
+type Result struct {
+	Class  classify.Class
+	Reason string
+	// Latency is that of the whole request, AttemptLatency that of the last of 1+Retries attempts. Requeues counts the endpoints that it
+	// was sent to beside those.
+	Latency, AttemptLatency time.Duration
+	Requeues, Retries       int
+	// NotOpen says that there was no other endpoint in place of one that had no room, CannotRetry that the request was not kept.
+	NotOpen, CannotRetry bool
+	EndNs                int64
+}
 
 // Record counts one request that ended.
-func (l *Leaf) Record(shard uint32, class classify.Class, reason string, latency time.Duration, retries int) {
-	l.metrics.record(shard, class, reason, latency, retries)
+func (l *Leaf) Record(shard uint32, r *Result) {
+	l.metrics.record(shard, r.Class, r.Reason, r.Latency)
+	l.service.recordRetries(shard, r.Retries)
 	if l.client != nil {
-		l.client.metrics.record(shard, class, reason, latency, retries)
+		l.client.metrics.record(shard, r.Class, r.Reason, r.AttemptLatency)
+		l.client.recordRequeues(shard, r)
 	}
 	if l.destination != nil {
 		l.destination.requests.Add(1)
@@ -199,19 +225,19 @@ func newHopStats(s telemetry.Scope) hopStats {
 
 // requestMetrics are the metrics of a service or a client, as Linkerd names them.
 type requestMetrics struct {
-	scope                                 telemetry.Scope
-	requests, success, failures, requeues *telemetry.Counter
-	latency                               *telemetry.Histogram
+	scope                       telemetry.Scope
+	requests, success, failures *telemetry.Counter
+	latency                     *telemetry.Histogram
 }
 
 func newRequestMetrics(s telemetry.Scope) requestMetrics {
 	return requestMetrics{
 		scope: s, requests: s.Counter("requests"), success: s.Counter("success"), failures: s.Counter("failures"),
-		requeues: s.Scope("retries").Counter("requeues"), latency: s.Histogram("request_latency_ms"),
+		latency: s.Histogram("request_latency_ms"),
 	}
 }
 
-func (m *requestMetrics) record(shard uint32, class classify.Class, reason string, latency time.Duration, retries int) {
+func (m *requestMetrics) record(shard uint32, class classify.Class, reason string, latency time.Duration) {
 	m.requests.Incr(shard)
 	switch class {
 	case classify.Success:
@@ -222,9 +248,6 @@ func (m *requestMetrics) record(shard uint32, class classify.Class, reason strin
 			// Failures are rare and reasons few: this one look-up by name is worth a label.
 			m.scope.Scope("failures").Counter(reason).Incr(shard)
 		}
-	}
-	if retries > 0 {
-		m.requeues.Add(shard, uint64(retries))
 	}
 	m.latency.AddDuration(shard, latency)
 }

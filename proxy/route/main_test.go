@@ -136,7 +136,7 @@ func (h *house) name(text string) *Name {
 // leaf returns where one request for the path goes.
 func (h *house) leaf(text string) *Leaf {
 	h.t.Helper()
-	l, err := h.name(text).Choose()
+	l, err := h.name(text).Choose(0)
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -148,7 +148,7 @@ func (h *house) ids(text string, n int) map[string]int {
 	out := make(map[string]int)
 	name := h.name(text)
 	for range n {
-		l, err := name.Choose()
+		l, err := name.Choose(0)
 		if err != nil {
 			out[err.Reason]++
 		} else {

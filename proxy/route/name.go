@@ -2,8 +2,11 @@ package route
 
 import (
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"sort"
+	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -22,6 +25,9 @@ const (
 	ReasonTooManyNames   = "too-many-names"
 	ReasonMaxDepth       = "max-depth"
 	ReasonMaxLookups     = "too-many-lookups"
+	// A request's time was over before its name was bound. The protocols have these reasons as well.
+	ReasonTotalTimeout = "total-timeout"
+	ReasonDeadline     = "deadline-exceeded"
 
 	// The rules that a request brought lead to an address, are followed too far, or are one of too many such sets at a time.
 	ReasonOverrideAddress = "dtab-override-address"
@@ -100,12 +106,12 @@ func (n *Name) refused() bool {
 // Path returns the logical name.
 func (n *Name) Path() dtab.Path { return n.path }
 
-// Choose returns the leaf for one request, drawn by weight. It waits up to the binding timeout for a name or an endpoint set that
-// no namer has told yet.
-func (n *Name) Choose() (*Leaf, *Error) {
+// Choose returns the leaf for one request, drawn by weight. It waits for a name or an endpoint set that no namer has told yet, up to the
+// binding timeout, the total timeout of the name, or until the request's own deadline (in nanoseconds of Options.Clock, 0 for none).
+func (n *Name) Choose(deadlineNs int64) (*Leaf, *Error) {
 	d := n.current.Load()
 	if d.pending || d.unready() {
-		return n.wait()
+		return n.wait(deadlineNs)
 	}
 	return d.draw()
 }
@@ -119,8 +125,8 @@ func (d *distribution) unready() bool {
 	return false
 }
 
-func (n *Name) wait() (*Leaf, *Error) {
-	timeout := n.router.settings.Load().bindingTimeout
+func (n *Name) wait(deadlineNs int64) (*Leaf, *Error) {
+	timeout, late := n.patience(deadlineNs)
 	deadline := time.NewTimer(timeout)
 	defer deadline.Stop()
 	for {
@@ -138,9 +144,25 @@ func (n *Name) wait() (*Leaf, *Error) {
 		case <-ready:
 			return leaf, nil
 		case <-deadline.C:
-			return nil, &Error{ReasonBindingTimeout, "exceeded " + timeout.String() + " binding timeout while resolving name: " + n.Path().String()}
+			return nil, late
 		}
 	}
+}
+
+// patience is how long a request may wait for its name, and what it means that this is over.
+func (n *Name) patience(deadlineNs int64) (time.Duration, *Error) {
+	s := n.router.settings.Load()
+	timeout := s.bindingTimeout
+	late := &Error{ReasonBindingTimeout, "exceeded " + timeout.String() + " binding timeout while resolving name: " + n.path.String()}
+	if total := s.router.ServiceFor(n.path).TotalTimeout; total > 0 && total < timeout {
+		timeout, late = total, &Error{ReasonTotalTimeout, "exceeded " + total.String() + " total timeout while resolving name: " + n.path.String()}
+	}
+	if deadlineNs > 0 && !s.router.ForwardsDeadlines {
+		if left := time.Duration(deadlineNs - n.router.options.Clock()); left < timeout {
+			timeout, late = left, &Error{ReasonDeadline, "the deadline of the request passed while resolving name: " + n.path.String()}
+		}
+	}
+	return timeout, late
 }
 
 func (d *distribution) draw() (*Leaf, *Error) {
@@ -156,6 +178,31 @@ func (d *distribution) draw() (*Leaf, *Error) {
 		return nil, errEmpty
 	}
 	return d.leaves[i], nil
+}
+
+// String returns the leaves with their shares, for people; "" where there is only one.
+func (d *distribution) String() string {
+	if d.cumulative == nil {
+		return ""
+	}
+	var text strings.Builder
+	before, total := 0.0, d.cumulative[len(d.cumulative)-1]
+	for i, l := range d.leaves {
+		if i > 0 {
+			text.WriteString(" & ")
+		}
+		to := "$"
+		switch {
+		case l == nil:
+		case l.client == nil:
+			to = strconv.Itoa(l.status)
+		default:
+			to = l.client.id.String()
+		}
+		fmt.Fprintf(&text, "%.3g * %s", (d.cumulative[i]-before)/total, to)
+		before = d.cumulative[i]
+	}
+	return text.String()
 }
 
 var errEmpty = &Error{ReasonEmpty, "the rules send this share of the requests to nothing ($)"}

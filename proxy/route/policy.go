@@ -10,6 +10,7 @@ import (
 	"github.com/fairlead/fairlead/proxy/balance/roundrobin"
 	"github.com/fairlead/fairlead/proxy/config"
 	"github.com/fairlead/fairlead/proxy/resilience/accrual"
+	"github.com/fairlead/fairlead/proxy/resilience/backoff"
 )
 
 // policy returns the way to choose an endpoint that the configuration says; peak EWMA where it says nothing.
@@ -32,7 +33,7 @@ func policy(b config.LoadBalancer) balance.Policy {
 // breakers returns what makes the judges of endpoints that the configuration says, Linkerd's default where it says nothing, and nil where
 // nobody judges.
 func breakers(a config.FailureAccrual) func() balance.Breaker {
-	p := accrual.Policy{Failures: a.Failures, Rate: a.SuccessRate, Requests: a.Requests, Window: a.Window, Backoff: backoff(a.Backoff)}
+	p := accrual.Policy{Failures: a.Failures, Rate: a.SuccessRate, Requests: a.Requests, Window: a.Window, Backoff: backoffOf(a.Backoff)}
 	switch a.Kind {
 	case v1alpha1.KindAccrualNone:
 		return nil
@@ -44,13 +45,13 @@ func breakers(a config.FailureAccrual) func() balance.Breaker {
 	return func() balance.Breaker { return p.New() }
 }
 
-func backoff(b config.Backoff) accrual.Backoff {
-	out := accrual.Backoff{Min: b.Min, Max: b.Max}
+func backoffOf(b config.Backoff) backoff.Backoff {
+	out := backoff.Backoff{Min: b.Min, Max: b.Max}
 	switch b.Kind {
 	case v1alpha1.KindBackoffConstant:
-		out.Kind = accrual.Constant
+		out.Kind = backoff.Constant
 	case v1alpha1.KindBackoffJittered:
-		out.Kind = accrual.Decorrelated
+		out.Kind = backoff.Decorrelated
 	}
 	return out
 }

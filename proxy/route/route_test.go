@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -15,6 +16,7 @@ import (
 	"github.com/fairlead/fairlead/proxy/config"
 	"github.com/fairlead/fairlead/proxy/dtab"
 	"github.com/fairlead/fairlead/proxy/naming"
+	"github.com/fairlead/fairlead/proxy/resilience"
 	"github.com/fairlead/fairlead/proxy/resilience/classify"
 )
 
@@ -164,7 +166,7 @@ func TestBindingTimeout(t *testing.T) {
 		tree := naming.NewVar[naming.Tree]()
 		h.fake.names["/a/web"] = tree
 		begin := time.Now()
-		if _, err := h.name("/svc/web").Choose(); err == nil || err.Reason != ReasonBindingTimeout || time.Since(begin) != 10*time.Second ||
+		if _, err := h.name("/svc/web").Choose(0); err == nil || err.Reason != ReasonBindingTimeout || time.Since(begin) != 10*time.Second ||
 			err.Message != "exceeded 10s binding timeout while resolving name: /svc/web" {
 			t.Errorf("after %v: %v", time.Since(begin), err)
 		}
@@ -177,12 +179,47 @@ func TestBindingTimeout(t *testing.T) {
 			addrs.Set(naming.Addrs{Endpoints: []naming.Endpoint{endpoint(1)}})
 		}()
 		begin = time.Now()
-		l, err := h.name("/svc/web").Choose()
+		l, err := h.name("/svc/web").Choose(0)
 		if err != nil || time.Since(begin) != 2*time.Second {
 			t.Fatalf("after %v: %v", time.Since(begin), err)
 		}
 		if _, err := l.Pick(0, 1, nil); err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+// TestBindingEndsWithTheRequest: nobody waits for a name longer than the request may take.
+func TestBindingEndsWithTheRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, "/svc => /#/a")
+		defer h.Close()
+		h.fake.names["/a/web"] = naming.NewVar[naming.Tree]()
+		cfg := &config.Router{Dtab: dtab.RulesOf(parse(t, "/svc => /#/a")), BindingTimeout: 10 * time.Second}
+		for _, tc := range []struct {
+			total, deadline time.Duration
+			forwards        bool
+			want            time.Duration
+			reason          string
+		}{
+			{3 * time.Second, 0, false, 3 * time.Second, ReasonTotalTimeout},
+			{time.Minute, 0, false, 10 * time.Second, ReasonBindingTimeout},
+			{3 * time.Second, 2 * time.Second, false, 2 * time.Second, ReasonDeadline},
+			{3 * time.Second, 2 * time.Second, true, 3 * time.Second, ReasonTotalTimeout},
+			{0, -time.Second, false, 0, ReasonDeadline},
+		} {
+			next := *cfg
+			next.ForwardsDeadlines = tc.forwards
+			next.Services = []config.Service{{Prefix: dtab.Prefix{{Label: "svc"}}, TotalTimeout: tc.total}}
+			h.configure(&next)
+			deadline := int64(0)
+			if tc.deadline != 0 {
+				deadline = max(h.options.Clock()+int64(tc.deadline), 1)
+			}
+			begin := time.Now()
+			if _, err := h.name("/svc/web").Choose(deadline); err == nil || err.Reason != tc.reason || time.Since(begin) != tc.want {
+				t.Errorf("%+v: after %v: %v", tc, time.Since(begin), err)
+			}
 		}
 	})
 }
@@ -207,16 +244,16 @@ func TestSlowLookupBlocksNobodyElse(t *testing.T) {
 		}()
 		synctest.Wait()
 		for i := range 4 * shards {
-			if _, err := h.name(fmt.Sprintf("/svc/web%d", i)).Choose(); err != nil {
+			if _, err := h.name(fmt.Sprintf("/svc/web%d", i)).Choose(0); err != nil {
 				t.Error(err)
 			}
 		}
-		if _, err := h.name("/svc/slow").Choose(); err == nil || err.Reason != ReasonBindingTimeout {
+		if _, err := h.name("/svc/slow").Choose(0); err == nil || err.Reason != ReasonBindingTimeout {
 			t.Errorf("second request for the slow name: %v", err)
 		}
 		close(gate)
 		<-done
-		if _, err := h.name("/svc/slow").Choose(); err != nil {
+		if _, err := h.name("/svc/slow").Choose(0); err != nil {
 			t.Error(err)
 		}
 	})
@@ -239,13 +276,13 @@ func TestRequestsAreAttributed(t *testing.T) {
 	for range 100 {
 		l := h.leaf("/svc/web")
 		id := l.client.id.String()
-		l.Record(0, classify.Success, "", time.Millisecond, 1)
+		l.Record(0, &Result{Class: classify.Success, Latency: time.Millisecond, Requeues: 1})
 		sent[id]++
-		want := Timeouts{Total: 7 * time.Second}
+		want := resilience.Timeouts{Total: 7 * time.Second}
 		if id == "/#/b/web" {
 			want.Attempt, want.Silence = 3*time.Second, 5*time.Second
 		}
-		if got := l.Timeouts(); got != want {
+		if got := l.Policy().Timeouts; got != want {
 			t.Fatalf("timeouts of %s: %v, want %v", id, got, want)
 		}
 	}
@@ -256,10 +293,10 @@ func TestRequestsAreAttributed(t *testing.T) {
 		t.Errorf("requests %v, want %v", got, want)
 	}
 	l := h.leaf("/svc/web")
-	l.Record(0, classify.Failure, "com.example.Broken", time.Millisecond, 0)
+	l.Record(0, &Result{Class: classify.Failure, Reason: "com.example.Broken", Latency: time.Millisecond})
 	for name, want := range map[string]string{
 		"service/svc/web/requests": "101", "service/svc/web/success": "100", "service/svc/web/failures": "1",
-		"service/svc/web/retries/requeues": "100", "service/svc/web/failures/com.example.Broken": "1",
+		"client/#/a/web/retries/requeues": strconv.FormatInt(sent["/#/a/web"], 10), "service/svc/web/failures/com.example.Broken": "1",
 	} {
 		if v := h.metric(name); v != want {
 			t.Errorf("%s: %s, want %s", name, v, want)
@@ -273,7 +310,7 @@ func TestRequestsAreAttributed(t *testing.T) {
 		t.Errorf("forgotten destinations: %v", got)
 	}
 	own := h.Bind([]byte("own"), dtab.Path{"svc", "web"}, parse(t, "/svc => /#/b"))
-	if l, err := own.Choose(); err != nil || l.destination != nil || l.client.id.String() != "/#/b/web" {
+	if l, err := own.Choose(0); err != nil || l.destination != nil || l.client.id.String() != "/#/b/web" {
 		t.Errorf("rules of the request itself: %v", err)
 	}
 }
@@ -325,7 +362,7 @@ func TestSetUnderRequests(t *testing.T) {
 					return
 				default:
 				}
-				l, err := h.name(fmt.Sprintf("/svc/web/%d", i%12)).Choose()
+				l, err := h.name(fmt.Sprintf("/svc/web/%d", i%12)).Choose(0)
 				if err != nil {
 					t.Errorf("request failed: %v", err)
 					return
@@ -333,7 +370,7 @@ func TestSetUnderRequests(t *testing.T) {
 				if node, err := l.Pick(uint32(g), 1, nil); err == nil {
 					node.Done(0, 1, classify.Success)
 				}
-				l.Record(uint32(g), classify.Success, "", time.Millisecond, 0)
+				l.Record(uint32(g), &Result{Class: classify.Success, Latency: time.Millisecond})
 			}
 		})
 	}
@@ -382,7 +419,7 @@ func TestChosenNames(t *testing.T) {
 	h.maxLocal = 10
 	for i := range 100 {
 		n := h.BindChosen(fmt.Append(nil, i), dtab.Path{"svc", "web"}, dtab.Path{"#", "web"}, parse(t, "/x => /y"))
-		l, err := n.Choose()
+		l, err := n.Choose(0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -394,11 +431,11 @@ func TestChosenNames(t *testing.T) {
 	if n := h.count.Load(); n != 10 {
 		t.Errorf("%d names are kept, want 10", n)
 	}
-	l, err := h.BindChosen([]byte("gone"), dtab.Path{"svc", "web"}, dtab.Path{"#", "none"}, nil).Choose()
+	l, err := h.BindChosen([]byte("gone"), dtab.Path{"svc", "web"}, dtab.Path{"#", "none"}, nil).Choose(0)
 	if err != nil || l.client.id.String() != "/#/old" {
 		t.Errorf("where the chosen name does not exist: %v, %v", l, err)
 	}
-	if _, err := h.BindChosen([]byte("none"), dtab.Path{"svc", "x"}, dtab.Path{"#", "none"}, nil).Choose(); err == nil || err.Reason != ReasonNoBinding {
+	if _, err := h.BindChosen([]byte("none"), dtab.Path{"svc", "x"}, dtab.Path{"#", "none"}, nil).Choose(0); err == nil || err.Reason != ReasonNoBinding {
 		t.Errorf("where nothing exists: %v", err)
 	}
 }
@@ -412,7 +449,7 @@ func TestChosenEndpointIsBusy(t *testing.T) {
 		Clients: []config.Client{{MaxPerEndpoint: 1}},
 	})
 	h.BindChosen(key, dtab.Path{"svc", "web"}, dtab.Path{"#", "web"}, nil)
-	l, err := h.Lookup(key).Choose()
+	l, err := h.Lookup(key).Choose(0)
 	if err != nil {
 		t.Fatal(err)
 	}

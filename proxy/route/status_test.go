@@ -20,7 +20,7 @@ func TestStatusLeaf(t *testing.T) {
 		l := h.leaf("/svc/web")
 		answers[l.Status()]++
 		if l.Status() != 0 {
-			l.Record(0, classify.Failure, "", time.Millisecond, 0)
+			l.Record(0, &Result{Class: classify.Failure, Latency: time.Millisecond})
 		}
 	}
 	if answers[503] < 400 || answers[0] < 400 {

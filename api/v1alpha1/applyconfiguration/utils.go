@@ -82,6 +82,12 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.ProxyTotalsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("RefusedObject"):
 		return &apiv1alpha1.RefusedObjectApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ResponseClassifier"):
+		return &apiv1alpha1.ResponseClassifierApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Retries"):
+		return &apiv1alpha1.RetriesApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("RetryBudget"):
+		return &apiv1alpha1.RetryBudgetApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Router"):
 		return &apiv1alpha1.RouterApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Server"):

@@ -61,8 +61,11 @@ func (x *exchange) leave() {
 }
 
 // nacked reports whether the response at hand says that its server did nothing for the request.
+//
+// Finagle takes Retry-After: 0 for the same. Applications send that, too, and may have done half of the work: it counts where a second time
+// does no harm.
 func (x *exchange) nacked() bool {
-	return x.resp.status == 503 && x.resp.value(HeaderNack) != nil
+	return x.resp.status == 503 && (x.resp.value(HeaderNack) != nil || x.req.idempotent && string(x.resp.value("retry-after")) == "0")
 }
 
 // leaveUnsent ends the use of a connection whose server did nothing, and keeps the connection if all of its response was read.

@@ -146,7 +146,9 @@ func TestNack(t *testing.T) {
 		"that closes":            {send: postX, refusal: strings.Replace(nack, "\r\n\r\n", "\r\nConnection: close\r\n\r\n", 1), status: "200", retries: 1},
 		"stream":                 {send: bigPost + strings.Repeat("x", 200000), refusal: nack, status: "503"},
 		"from the only endpoint": {send: get, refusal: nack, alone: true, status: "503", kept: true},
-		"without the header":     {send: get, refusal: strings.Replace(nack, "finagle-http-nack", "x", 1), status: "503", kept: true},
+		"without the header":     {send: get, refusal: strings.Replace(nack, "finagle-http-nack", "x", 1), status: "200", retries: 1, kept: true},
+		"without it, post":       {send: postX, refusal: strings.Replace(nack, "finagle-http-nack", "x", 1), status: "503", kept: true},
+		"come again later":       {send: get, refusal: answer("503 No", "Retry-After: 10"), status: "503", kept: true},
 		"another status":         {send: get, refusal: strings.Replace(nack, "503", "500", 1), status: "500", kept: true},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -90,6 +90,6 @@ func BenchmarkParseAndAppend(b *testing.B) {
 		if done, fail := r.parse(in, lim); !done || fail != nil {
 			b.Fatal(fail)
 		}
-		out = r.appendEnd(r.appendHead(out[:0], via, t))
+		out = r.appendEnd(t.AppendHeaders(r.appendHead(out[:0], via)))
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/fairlead/fairlead/proxy/balance"
+	"github.com/fairlead/fairlead/proxy/resilience"
+	"github.com/fairlead/fairlead/proxy/resilience/classify"
 	"github.com/fairlead/fairlead/proxy/transport"
 )
 
@@ -87,8 +89,13 @@ type exchange struct {
 	target Target
 	limits *Limits // those of the server when the request began
 	edge   bool    // the server's clearContext when the request began
-	// timeouts are those of the target, with what they say nothing of.
-	timeouts Timeouts
+	// policy is that of the target, and silence its timeout, or the one of the limits.
+	policy  *resilience.Policy
+	silence time.Duration
+	wall    wall
+	// repeats says that the classifier repeats a failed request of this method; class is what the last attempt came to.
+	repeats bool
+	class   classify.Class
 	// forwards is how many proxies the request may pass, with this one; -1: any number.
 	forwards int64
 	// counted are what counts the request as under way: the server's admission, and the one it shares with others.
@@ -109,18 +116,28 @@ type exchange struct {
 	led, ledLine int
 	front        []byte
 
+	// In x.b, the target's own header lines stand from ownAt to ownEnd, and the numbers of the deadline at deadlineAt, 0 where there is none.
+	ownAt, ownEnd, deadlineAt int
+	// keep is the announced length up to which a body is kept; requeued counts budgeted repetitions.
+	keep     int64
+	requeued int
+	lastWait time.Duration
+	// notes tell of endpoints that were tried; noted says that the last one is among them.
+	notes []note
+	noted bool
+
 	node *balance.Node
 	// next is picked already; pool is where the endpoint's connection goes back to; via is the hop that is waited for,
 	// and word what it said of a failure.
-	next               *balance.Node
-	pool               *transport.Pool
-	via                *transport.Via
-	word               hopWord
-	nodeStart          int64
-	tried              []*balance.Node
-	totalAt, attemptAt int64
-	o                  Outcome
-	linger             bool
+	next      *balance.Node
+	pool      *transport.Pool
+	via       *transport.Via
+	word      hopWord
+	nodeStart int64
+	tried     []*balance.Node
+	attemptAt int64
+	o         Outcome
+	linger    bool
 
 	// The goroutine that sends a body not wholly buffered.
 	bodyFn      func()
@@ -160,11 +177,13 @@ func (x *exchange) end() {
 	x.putOut()
 	x.req.reset()
 	x.resp.reset()
-	x.c, x.target, x.node, x.pool, x.front = nil, nil, nil, nil, nil
+	x.c, x.target, x.policy, x.node, x.pool, x.front = nil, nil, nil, nil, nil, nil
 	x.sent = sink{}
 	x.o = Outcome{}
 	clear(x.tried[:cap(x.tried)])
 	x.tried = x.tried[:0]
+	clear(x.notes[:cap(x.notes)])
+	x.notes = x.notes[:0]
 	if cap(x.req.fields) > 256 {
 		x.req.fields = make([]field, 0, 24)
 	}
@@ -198,13 +217,14 @@ func (x *exchange) request() bool {
 	x.req.reset()
 	x.limits = x.s.limits.Load()
 	x.edge = x.s.clearContext.Load()
-	x.target, x.node = nil, nil
-	x.tried = x.tried[:0]
+	x.target, x.policy, x.node = nil, nil, nil
+	x.tried, x.notes = x.tried[:0], x.notes[:0]
 	x.o = Outcome{}
-	x.bodyWaited = 0
+	x.bodyWaited, x.lastWait, x.requeued, x.attemptAt = 0, 0, 0, 0
+	x.wall = wall{}
 	x.bodyStarted, x.bodyRunning, x.bodyOK, x.held, x.whole = false, false, false, false, false
 	x.bodyFail, x.bodyBytes, x.interims, x.wrote, x.led = nil, 0, 0, 0, 0
-	x.front, x.next, x.via, x.word = nil, nil, nil, hopWord{}
+	x.front, x.next, x.via, x.word, x.noted = nil, nil, nil, hopWord{}, false
 	x.bodyStop.Store(false)
 	x.bodyFailed.Store(false)
 	x.req.client = x.c.tc.Remote()
@@ -213,6 +233,7 @@ func (x *exchange) request() bool {
 		return false
 	}
 	x.o.StartNs = transport.Now()
+	x.o.AttemptNs = x.o.StartNs
 	x.s.observer.RequestStarted(x.shard)
 	if fail != nil {
 		x.refuse(fail, true)
@@ -220,6 +241,9 @@ func (x *exchange) request() bool {
 	}
 	if x.edge {
 		x.req.clearContext()
+	}
+	if x.req.has(kDeadline) {
+		x.req.readDeadline(x.o.StartNs)
 	}
 	x.reqBody.reset(x.req.framing, x.req.length, x.requestLimits())
 	x.forwards, fail = x.req.takeForwards()

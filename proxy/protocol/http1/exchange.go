@@ -1,11 +1,9 @@
 package http1
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"io"
-	"strconv"
 	"time"
 
 	"github.com/fairlead/fairlead/proxy/balance"
@@ -23,64 +21,6 @@ const maxInterims = 64
 // clientCheck is how often a connection whose endpoint keeps it waiting looks whether its client left.
 const clientCheck = time.Second
 
-// forward sends the request to an endpoint and relays the response. It reports whether the connection may go on.
-func (x *exchange) forward() bool {
-	x.timeouts = x.target.Timeouts()
-	x.timeouts.Silence = cmp.Or(x.timeouts.Silence, x.limits.UpstreamIdleTimeout)
-	x.totalAt = 0
-	if d := x.timeouts.Total; d > 0 {
-		x.totalAt = x.o.StartNs + int64(d)
-	}
-	fail := x.buildRequest()
-	if fail == nil {
-		fail = x.send()
-	}
-	if fail == nil {
-		return x.relay()
-	}
-	x.stopBody()
-	x.dropUpstream()
-	class := failureClass(fail)
-	if x.o.Hop == HopTaken && (fail == errUpReset || fail == errUpClosed) {
-		class = classify.Ignored // it was the hop that died
-	}
-	if fail.Reason == ReasonDescriptors {
-		class = classify.Ignored // nobody asked the endpoint
-	}
-	x.nodeDone(transport.Now(), class)
-	consumed := x.whole || x.bodyOK
-	if !consumed && !x.held && !x.bodyStarted {
-		consumed = x.skipBody()
-	}
-	return x.refuse(x.named(fail), x.req.close || !consumed)
-}
-
-// named adds to the message of a failure what was asked for and what was tried.
-func (x *exchange) named(f *Failure) *Failure {
-	service, client := x.target.Names()
-	if failureClass(f) == classify.Ignored || service == "" {
-		return f
-	}
-	out := *f
-	out.Message += " (service " + service
-	if client != "" {
-		out.Message += ", client " + client
-	}
-	for _, node := range x.tried {
-		if node != x.node {
-			out.Message += ", endpoint " + node.Endpoint.Addr.String()
-		}
-	}
-	if x.node != nil {
-		out.Message += ", endpoint " + x.node.Endpoint.Addr.String()
-	}
-	if attempts := 1 + x.o.ConnectRetries + x.o.Resends; attempts > 1 {
-		out.Message += ", " + strconv.Itoa(attempts) + " attempts"
-	}
-	out.Message += ")"
-	return &out
-}
-
 // failureClass says whether a failure speaks against the endpoint.
 func failureClass(f *Failure) classify.Class {
 	if f.Status < 500 {
@@ -91,12 +31,23 @@ func failureClass(f *Failure) classify.Class {
 
 // buildRequest writes the head and as much of the body as was read into x.b.
 func (x *exchange) buildRequest() *Failure {
-	x.takeOut(leadRoom + x.req.pos + len(x.in.bytes()) + 4<<10) // what was read of the body goes with the head, in one write
+	room := leadRoom + x.req.pos + len(x.in.bytes()) + 4<<10 // what was read of the body goes with the head, in one write
+	if x.keep = smallBody; x.repeats || x.policy.TrustsClassHeaders {
+		x.keep = keptBody
+		if x.req.framing == framingLength && x.req.length > smallBody && x.req.length <= keptBody {
+			room += int(x.req.length)
+		}
+	}
+	x.takeOut(room)
 	marks := x.s.marks.Load()
 	if !marks.isZero() {
 		x.req.dropMarked(marks)
 	}
-	x.b = x.req.appendHead(x.out.B[leadRoom:leadRoom], x.s.via[x.req.minor], x.target)
+	x.b = x.req.appendHead(x.out.B[leadRoom:leadRoom], x.s.via[x.req.minor])
+	x.ownAt = len(x.b)
+	x.b = x.target.AppendHeaders(x.b)
+	x.ownEnd = len(x.b)
+	x.b = x.appendDeadline(x.b)
 	if !marks.isZero() {
 		x.b = x.appendMarks(x.b, marks)
 	}
@@ -118,6 +69,9 @@ func (x *exchange) send() *Failure {
 	for attempt := range x.limits.ConnectAttempts {
 		now := transport.Now()
 		node, err := x.pick(now)
+		if attempt == 0 && x.retried(err) {
+			node, err = x.pick(now)
+		}
 		if err != nil {
 			if last != nil {
 				return last
@@ -130,11 +84,12 @@ func (x *exchange) send() *Failure {
 		if attempt > 0 {
 			x.o.ConnectRetries++
 		}
-		x.node, x.nodeStart = node, now
+		x.node, x.nodeStart, x.noted = node, now, false
 		x.attemptAt = 0
-		if d := x.timeouts.Attempt; d > 0 {
+		if d := x.policy.Attempt; d > 0 {
 			x.attemptAt = x.nodeStart + int64(d)
 		}
+		x.stampDeadline(now)
 		way, ok := node.Conns.(*transport.Way)
 		if !ok {
 			return &Failure{502, ReasonConnectError, "the endpoint has no connection pool"}
@@ -144,9 +99,11 @@ func (x *exchange) send() *Failure {
 			return fail
 		}
 		last = fail
-		x.nodeDone(transport.Now(), x.nodeClass(classify.Failure))
+		x.nodeDone(transport.Now(), x.nodeClass(fail))
 		if x.next == nil {
-			x.tried = append(x.tried, node)
+			x.note(fail.Reason)
+		} else {
+			x.noteHop(node)
 		}
 	}
 	return last
@@ -166,7 +123,7 @@ func (x *exchange) pick(now int64) (*balance.Node, error) {
 func (x *exchange) sendDirect(pool *transport.Pool) (fail *Failure, unsent bool) {
 	fail, reused := x.reuse(pool)
 	if reused {
-		if fail != errUpReset && fail != errUpClosed || !x.mayRepeat() {
+		if fail != errUpReset && fail != errUpClosed || !x.mayResend() {
 			return fail, false
 		}
 		x.dropUpstream()
@@ -189,7 +146,7 @@ func (x *exchange) fresh(pool *transport.Pool) (fail *Failure, unsent bool) {
 		switch {
 		case fail == errUpSpoke:
 			pool.Discard(c)
-		case c.Reused() && (fail == errUpReset || fail == errUpClosed) && x.o.Resends == 0 && x.mayRepeat():
+		case c.Reused() && (fail == errUpReset || fail == errUpClosed) && x.o.Resends == 0 && x.mayResend():
 			x.o.Resends++
 		default:
 			return fail, false
@@ -215,14 +172,7 @@ func (x *exchange) reuse(pool *transport.Pool) (fail *Failure, reused bool) {
 func (x *exchange) replayable() bool { return x.whole && x.req.idempotent }
 
 func (x *exchange) dial(pool *transport.Pool) (*transport.Conn, *Failure) {
-	limit := int64(0)
-	now := transport.Now()
-	for _, at := range [...]int64{x.totalAt, x.attemptAt} {
-		if at > 0 && (limit == 0 || at-now < limit) {
-			limit = max(at-now, 1)
-		}
-	}
-	c, err := pool.Dial(context.Background(), x.shard, time.Duration(limit)) // bounded by the dialer's own timeout
+	c, err := pool.Dial(context.Background(), x.shard, time.Duration(x.left(transport.Now()))) // bounded by the dialer's own timeout
 	if err == nil {
 		return c, nil
 	}
@@ -281,14 +231,6 @@ func (x *exchange) nodeDone(endNs int64, class classify.Class) {
 	}
 }
 
-// nodeClass is what a failure says of the endpoint: that it has no room now says nothing.
-func (x *exchange) nodeClass(class classify.Class) classify.Class {
-	if x.word.nack {
-		return classify.Ignored
-	}
-	return class
-}
-
 // roundTrip writes x.b, lets the rest of the body follow, and reads up to the final response head or a 101. errUpSpoke means that the
 // connection was not idle; nothing was written then.
 func (x *exchange) roundTrip() *Failure {
@@ -319,8 +261,8 @@ func (x *exchange) writeRequest(now int64) *Failure {
 	wire := x.wire()
 	x.wrote = 0
 	if x.whole {
-		until := x.waitUntil(now, now+int64(x.timeouts.Silence))
-		n, err := x.up.ask(x.s.buffers, wire, x.limits.StallTimeout, until, &x.bodyFailed)
+		until := x.waitUntil(now, now+int64(x.silence))
+		n, err := x.up.ask(x.s.buffers, wire, x.stall(now), until, &x.bodyFailed)
 		x.wrote = n
 		switch {
 		case err == nil:
@@ -329,18 +271,18 @@ func (x *exchange) writeRequest(now int64) *Failure {
 		case !errors.Is(err, transport.ErrTimeout):
 			return x.upstreamFailure(err)
 		case n < len(wire):
-			return errUpIdle
+			return x.stalled()
 		}
 		return nil
 	}
 	if x.up.c.Reused() && !x.up.c.Quiet() {
 		return errUpSpoke
 	}
-	n, err := x.up.c.Write(wire, x.limits.StallTimeout, nil)
+	n, err := x.up.c.Write(wire, x.stall(now), nil)
 	x.wrote = n
 	x.held100At = transport.Now() + int64(x.limits.ContinueTimeout)
 	if errors.Is(err, transport.ErrTimeout) {
-		return errUpIdle
+		return x.stalled()
 	}
 	if err == nil && !x.held { // on an error the endpoint may have answered before it closed
 		x.startBody()
@@ -377,7 +319,7 @@ func clientFailure(err error) *Failure {
 func (x *exchange) awaitHead(now int64) *Failure {
 	x.resp.reset()
 	lim := headLimits{line: x.limits.ResponseHeaderBytes, bytes: x.limits.ResponseHeaderBytes, fields: x.limits.Headers}
-	idleAt := now + int64(x.timeouts.Silence)
+	idleAt := now + int64(x.silence)
 	for {
 		if p := x.up.bytes(); len(p) > 0 {
 			done, fail := x.resp.parse(p, lim, &x.req)
@@ -407,7 +349,7 @@ func (x *exchange) awaitHead(now int64) *Failure {
 		}
 		x.pollBody()
 		if x.bodyRunning {
-			idleAt = now + int64(x.timeouts.Silence) // the endpoint may be silent while it is being sent to
+			idleAt = now + int64(x.silence) // the endpoint may be silent while it is being sent to
 			continue
 		}
 		if now >= idleAt {
@@ -425,8 +367,8 @@ func (x *exchange) awaitHead(now int64) *Failure {
 // waitUntil returns when the wait for a head must look around: at its limits, or for the client.
 func (x *exchange) waitUntil(now, idleAt int64) int64 {
 	want := min(idleAt, now+int64(clientCheck))
-	if x.totalAt > 0 {
-		want = min(want, x.totalAt)
+	if x.wall.at > 0 {
+		want = min(want, x.wall.at)
 	}
 	if x.attemptAt > 0 {
 		want = min(want, x.attemptAt)
@@ -435,16 +377,6 @@ func (x *exchange) waitUntil(now, idleAt int64) int64 {
 		want = min(want, x.held100At)
 	}
 	return want
-}
-
-func (x *exchange) expired(now int64) *Failure {
-	switch {
-	case x.totalAt > 0 && now >= x.totalAt:
-		return errTotalTimeout
-	case x.attemptAt > 0 && now >= x.attemptAt:
-		return errAttemptTimeout
-	}
-	return nil
 }
 
 // upstreamFailure names why the endpoint's connection gave no more.

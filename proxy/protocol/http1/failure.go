@@ -46,6 +46,7 @@ var (
 	errAttemptTimeout = &Failure{503, ReasonAttemptTimeout, "the endpoint did not answer within the attempt timeout"}
 	errInterimAnswer  = &Failure{502, ReasonInterimAnswer, "the rules answer with a status below 200, which ends no request"}
 	errTotalTimeout   = &Failure{503, ReasonTotalTimeout, "no answer within the total timeout"}
+	errDeadline       = &Failure{503, ReasonDeadline, "no answer before the deadline that the request brought in l5d-ctx-deadline"}
 )
 
 // isNack reports whether f says that nothing was done for the request and nothing is wrong with it: it may be sent elsewhere at once.

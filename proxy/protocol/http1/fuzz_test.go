@@ -34,7 +34,7 @@ func FuzzRequest(f *testing.F) {
 		if !done || r.framing == framingLength && r.length > 1<<20 {
 			return
 		}
-		out := r.appendEnd(r.appendHead(nil, []byte("Via: 1.1 fairlead\r\n"), &target{}))
+		out := r.appendEnd(r.appendHead(nil, []byte("Via: 1.1 fairlead\r\n")))
 		hr, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(out)))
 		if err != nil {
 			if !strictURL(r.path) || !netHTTPHost(r.host) {

@@ -18,9 +18,11 @@ const (
 	kUpgrade
 	kExpect
 	kVia
-	kHop    // dropped always: Keep-Alive, Proxy-Connection, Proxy-Authenticate, Proxy-Authorization
-	kCert   // X-Forwarded-Client-Cert, which says who a client is and is not believed
-	kL5dOwn // the proxy's own: l5d-dst-service, -client, -residual, -endpoint, l5d-dtab, l5d-ctx-dtab
+	kHop      // dropped always: Keep-Alive, Proxy-Connection, Proxy-Authenticate, Proxy-Authorization
+	kCert     // X-Forwarded-Client-Cert, which says who a client is and is not believed
+	kDeadline // l5d-ctx-deadline
+	kClass    // l5d-success-class
+	kL5dOwn   // the proxy's own: l5d-dst-service, -client, -residual, -endpoint, l5d-dtab, l5d-ctx-dtab
 )
 
 // classify finds the few names that matter, by length first.
@@ -62,8 +64,14 @@ func nameKind(n []byte) known {
 		if fold(n, HeaderEndpoint) {
 			return kL5dOwn
 		}
+		if fold(n, headerDeadline) {
+			return kDeadline
+		}
 		return kindIf(n, "l5d-dst-residual", kL5dOwn)
 	case 17:
+		if fold(n, headerClass) {
+			return kClass
+		}
 		return kindIf(n, "transfer-encoding", kTransferEncoding)
 	case 18:
 		return kindIf(n, "proxy-authenticate", kHop)

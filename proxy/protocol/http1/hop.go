@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"strings"
 
+	"github.com/fairlead/fairlead/proxy/resilience/classify"
 	"github.com/fairlead/fairlead/proxy/transport"
 )
 
@@ -85,6 +86,9 @@ func (x *exchange) sendBy(way *transport.Way, more bool) (fail *Failure, unsent 
 // sendTo is sendDirect, unless the endpoint has no room for the request and there is another one.
 func (x *exchange) sendTo(pool *transport.Pool, more bool) (fail *Failure, unsent bool) {
 	fail, unsent = x.sendDirect(pool)
+	if fail == nil && x.word.nack && !x.whole {
+		x.o.CannotRetry = true
+	}
 	if fail == nil && x.word.nack && x.isUnsent() && more && x.pickNext() {
 		x.leaveUnsent()
 		return errUnsent, true
@@ -127,6 +131,9 @@ func (x *exchange) sendVia(via *transport.Via) (fail *Failure, ended bool) {
 func (x *exchange) mayRepeat() bool {
 	return len(x.up.bytes()) == 0 && x.interims == 0 && !x.bodyStarted && (x.wrote == 0 || x.replayable())
 }
+
+// mayResend is mayRepeat for a connection that was kept from before: what it was sent counts as work for the endpoint.
+func (x *exchange) mayResend() bool { return x.mayRepeat() && (x.wrote == 0 || x.mayRequeue()) }
 
 // errHopLost is never seen by a client: the request may be repeated where it is returned.
 var errHopLost = &Failure{502, ReasonUpstreamClosed, "the proxy on the endpoint's node does not answer and is not ready"}
@@ -173,15 +180,24 @@ func (x *exchange) isUnsent() bool { return x.word.unsent && x.whole && x.interi
 // isConnectFailure reports whether the hop could not connect to the endpoint.
 func (x *exchange) isConnectFailure() bool { return strings.HasPrefix(x.word.reason, "connect-") }
 
-// pickNext picks another endpoint in advance. Where there is none, the response at hand is the answer.
+// pickNext picks another endpoint in advance. Where there is none, or the budget is spent, the response at hand is the answer.
 func (x *exchange) pickNext() bool {
 	x.tried = append(x.tried, x.node)
-	next, err := x.target.Pick(x.shard, transport.Now(), &x.req, x.tried)
+	now := transport.Now()
+	next, err := x.target.Pick(x.shard, now, &x.req, x.tried)
+	if err != nil {
+		x.o.NotOpen = true
+		return false
+	}
+	if x.word.nack && !x.mayRequeue() {
+		next.Done(now, now, classify.Ignored)
+		return false
+	}
 	x.next = next
-	return err == nil
+	return true
 }
 
 // isFinal reports whether no other endpoint would help a request that could not be sent: its time is up, or descriptors are short.
 func (f *Failure) isFinal() bool {
-	return f.Reason == ReasonTotalTimeout || f.Reason == ReasonAttemptTimeout || f.Reason == ReasonDescriptors
+	return f.Reason == ReasonTotalTimeout || f.Reason == ReasonDeadline || f.Reason == ReasonAttemptTimeout || f.Reason == ReasonDescriptors
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/fairlead/fairlead/proxy/balance"
+	"github.com/fairlead/fairlead/proxy/resilience"
 	"github.com/fairlead/fairlead/proxy/resilience/classify"
 )
 
@@ -31,19 +32,20 @@ type Target interface {
 	// l5d-dst-client, l5d-dst-residual, l5d-ctx-dtab. Lines of those names, of l5d-dtab and of l5d-dst-endpoint that the client sent
 	// are dropped. This package itself adds l5d-dst-endpoint where the request goes through a hop.
 	AppendHeaders(dst []byte) []byte
-	// Names returns the logical name and the bound one, for the message of a failure; "" where there is none.
-	Names() (service, client string)
-	Timeouts() Timeouts
-	// Finish is called once per routed request, when its response was relayed or failed. o is valid until Finish returns.
+	// Begin counts the request towards what may be sent again. It is called once per request that an endpoint answers, before Pick, on the
+	// first of its targets.
+	Begin(nowNs int64)
+	// Policy returns what the configuration says of the request. A Silence of 0 means Limits.UpstreamIdleTimeout.
+	Policy() *resilience.Policy
+	// Requeue reports whether a request that no endpoint has worked on may be sent once more; done is how often it was.
+	Requeue(shard uint32, nowNs int64, done int) bool
+	// Retry is asked after an attempt that came to classify.Retryable: where to send the request once more, after which wait. nil is nowhere.
+	Retry(shard uint32, nowNs int64, a *resilience.Attempt) (next Target, wait time.Duration)
+	// Explain returns what there is to say of the names of a failed request and where they led, for people; "" is nothing.
+	Explain(nowNs int64) string
+	// Finish is called once per routed request, when its response was relayed or failed, on the last of its targets. o is valid until Finish
+	// returns.
 	Finish(shard uint32, o *Outcome)
-}
-
-// Timeouts of one request. 0 means none.
-type Timeouts struct {
-	// Total and Attempt run from the request's head to the response's head, for all attempts and for each.
-	Total, Attempt time.Duration
-	// Silence is how long the endpoint may send nothing before or within its response; 0 means Limits.UpstreamIdleTimeout.
-	Silence time.Duration
 }
 
 // Failure is why a request gets an answer made here. Reason is one short stable token: metric label, log field and the
@@ -74,6 +76,13 @@ type Outcome struct {
 	// ConnectRetries counts attempts that moved to another endpoint after a failed connect, or because one had no room; Resends counts re-sends after a reused
 	// connection turned out to be dead.
 	ConnectRetries, Resends int
+	// Retries counts the times that the request was sent again after an attempt which failed, and AttemptNs is when the last of these
+	// attempts began, each with its ConnectRetries and Resends.
+	Retries   int
+	AttemptNs int64
+	// NotOpen says that an endpoint had no room and there was no other one; CannotRetry that the request could not be sent again since its
+	// body was not kept.
+	NotOpen, CannotRetry bool
 	// Hop says whether the request went through the proxy on the endpoint's node in the end. HopFailures counts connects to such a
 	// proxy that failed, and HopResends requests that were sent again without it because it died before it answered.
 	Hop                     Hop

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fairlead/fairlead/proxy/resilience"
 	"github.com/fairlead/fairlead/proxy/resilience/classify"
 )
 
@@ -17,21 +18,21 @@ func TestTimeouts(t *testing.T) {
 	t.Parallel()
 	e := newEndpoint(t, func(_ int, c *client) { _, _ = io.Copy(io.Discard, c.r) })
 	for name, tc := range map[string]struct {
-		timeouts Timeouts
+		timeouts resilience.Timeouts
 		limits   Limits
 		reason   string
 	}{
-		"total":   {timeouts: Timeouts{Total: 50 * time.Millisecond, Attempt: limit}, reason: ReasonTotalTimeout},
-		"attempt": {timeouts: Timeouts{Total: limit, Attempt: 50 * time.Millisecond}, reason: ReasonAttemptTimeout},
+		"total":   {timeouts: resilience.Timeouts{Total: 50 * time.Millisecond, Attempt: limit}, reason: ReasonTotalTimeout},
+		"attempt": {timeouts: resilience.Timeouts{Total: limit, Attempt: 50 * time.Millisecond}, reason: ReasonAttemptTimeout},
 		"silence": {limits: Limits{UpstreamIdleTimeout: 50 * time.Millisecond}, reason: ReasonUpstreamTimeout},
 		"silence of the target": {
-			timeouts: Timeouts{Silence: 50 * time.Millisecond}, limits: Limits{UpstreamIdleTimeout: limit}, reason: ReasonUpstreamTimeout,
+			timeouts: resilience.Timeouts{Silence: 50 * time.Millisecond}, limits: Limits{UpstreamIdleTimeout: limit}, reason: ReasonUpstreamTimeout,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t, rigOptions{limits: tc.limits}, e.addr)
-			r.target.timeouts = tc.timeouts
+			r.target.policy.Timeouts = tc.timeouts
 			c := r.dial()
 			for range 2 {
 				c.send(get)

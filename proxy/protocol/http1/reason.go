@@ -39,6 +39,7 @@ const (
 	ReasonResponseTooLarge    = "response-header-too-large"
 	ReasonAttemptTimeout      = "attempt-timeout"
 	ReasonTotalTimeout        = "total-timeout"
+	ReasonDeadline            = "deadline-exceeded"
 	ReasonInterimAnswer       = "interim-answer"
 	ReasonClientClosed        = "client-closed"
 	ReasonClientStalled       = "client-stalled"

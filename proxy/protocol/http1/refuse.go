@@ -35,7 +35,7 @@ func (x *exchange) refuse(fail *Failure, closing bool) bool {
 		b = append(b, "\r\n"+HeaderNack+": true\r\nRetry-After: 0"...)
 	}
 	if !x.edge {
-		b = appendReason(b, fail, message)
+		b = x.appendReason(b, fail, message)
 		length = len(fail.Reason) + len(colon) + len(message) + len(newline)
 	}
 	b = append(b, "\r\nContent-Length: "...)
@@ -70,7 +70,7 @@ const (
 )
 
 // appendReason appends the header lines that say what went wrong, without the last CRLF.
-func appendReason(b []byte, fail *Failure, message string) []byte {
+func (x *exchange) appendReason(b []byte, fail *Failure, message string) []byte {
 	if !fail.isNack() { // Linkerd has none there
 		b = append(b, "\r\nl5d-err: "...)
 		left := maxErrHeader
@@ -78,11 +78,46 @@ func appendReason(b []byte, fail *Failure, message string) []byte {
 			b, left = appendForm(b, part, left)
 		}
 	}
-	switch fail.Reason {
-	case ReasonConnectRefused, ReasonConnectTimeout, ReasonConnectError, ReasonDescriptors, ReasonNoEndpoints, ReasonHopUnbound:
-		b = append(b, "\r\nl5d-retryable: true"...) // no byte of the request was sent
+	if x.isUnwritten(fail) {
+		b = append(b, "\r\n"+headerRetryable+": true"...)
 	}
 	return append(b, "\r\nContent-Type: text/plain; charset=utf-8"...)
+}
+
+// isUnwritten reports whether no endpoint got a byte of the request, so that whatever it is it may be sent again.
+func (x *exchange) isUnwritten(fail *Failure) bool {
+	if x.o.Retries > 0 || x.requeued > 0 || x.o.HopResends > 0 {
+		return false
+	}
+	switch fail.Reason {
+	case ReasonConnectRefused, ReasonConnectTimeout, ReasonConnectError, ReasonDescriptors, ReasonNoEndpoints, ReasonHopUnbound:
+		return true
+	}
+	return false
+}
+
+// named adds to the message of a failure what was asked for and what was tried.
+func (x *exchange) named(f *Failure) *Failure {
+	if x.target == nil || failureClass(f) == classify.Ignored {
+		return f
+	}
+	where := x.target.Explain(transport.Now())
+	if where == "" {
+		return f
+	}
+	out := *f
+	out.Message += " (" + where
+	for _, n := range x.notes {
+		out.Message += ", endpoint " + n.node.Endpoint.Addr.String() + ": " + n.reason
+	}
+	if x.node != nil && !x.noted {
+		out.Message += ", endpoint " + x.node.Endpoint.Addr.String()
+	}
+	if attempts := 1 + x.o.ConnectRetries + x.o.Resends + x.o.Retries; attempts > 1 {
+		out.Message += ", " + strconv.Itoa(attempts) + " attempts"
+	}
+	out.Message += ")"
+	return &out
 }
 
 // appendForm appends s form-encoded, as Linkerd writes l5d-err, ending before the escape that would pass limit bytes. left is what remains of

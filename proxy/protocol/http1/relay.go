@@ -12,14 +12,15 @@ import (
 func (x *exchange) relay() bool {
 	x.o.HeadNs = transport.Now()
 	x.o.Status = x.resp.status
-	if x.o.Class = classify.Status(x.resp.status); x.o.Class != classify.Success {
+	if x.o.Class = x.class; x.class != classify.Success {
 		x.o.Reason = x.word.reason
 	}
+	x.resp.class, x.resp.trustsClass = x.classHeader(), x.policy.TrustsClassHeaders
 	if x.resp.tunnel {
 		x.tunnel()
 		return false
 	}
-	class := x.nodeClass(x.o.Class)
+	class := x.nodeClass(nil)
 	x.pollBody()
 	if x.bodyRunning && (x.resp.status >= 300 || x.resp.bodiless) {
 		x.stopBody() // the endpoint has decided without the rest of the body
@@ -43,7 +44,7 @@ func (x *exchange) relay() bool {
 	closing = closing || out == framingClose
 	x.takeOut(x.resp.pos + 4<<10)
 	x.b = x.resp.appendTo(x.b, x.s.via[x.resp.minor], &x.req, out, closing)
-	k := sink{c: x.c.tc, b: x.b, chunked: out == framingChunked, stall: x.limits.StallTimeout}
+	k := sink{c: x.c.tc, b: x.b, chunked: out == framingChunked, stall: x.limits.StallTimeout, until: x.wall.cutAt}
 	fail := x.copyResponse(&k, reusable)
 	x.o.ResponseBytes = k.body
 	if x.bodyRunning {
@@ -94,12 +95,12 @@ func (x *exchange) copyResponse(k *sink, reusable bool) *Failure {
 				err = k.flush()
 			}
 			if err != nil {
-				return clientFailure(err)
+				return x.responseFailure(err)
 			}
 			return nil
 		case evMore:
 			if err = k.flush(); err != nil {
-				return clientFailure(err)
+				return x.responseFailure(err)
 			}
 			ended, fail := x.fillResponse()
 			if fail != nil {
@@ -110,9 +111,21 @@ func (x *exchange) copyResponse(k *sink, reusable bool) *Failure {
 			}
 		}
 		if err != nil {
-			return clientFailure(err)
+			return x.responseFailure(err)
 		}
 	}
+}
+
+// classHeader is the value of l5d-success-class for the client: what the response was taken for, where its status says something else.
+func (x *exchange) classHeader() string {
+	failed := x.class.IsFailure()
+	switch {
+	case x.edge, x.policy.TrustsClassHeaders && x.resp.has(kClass), failed == (x.resp.status >= 500):
+		return ""
+	case failed:
+		return "0.0"
+	}
+	return "1.0"
 }
 
 // skipResponse uses up what was read of a body that the client does not get. It reports whether that was all of it.
@@ -134,7 +147,11 @@ func (x *exchange) fillResponse() (ended bool, fail *Failure) {
 	if x.up.b != nil && x.up.r == x.up.w && (x.respBody.left > transport.SmallBuffer) {
 		x.up.enlarge(x.s.buffers)
 	}
-	err := x.up.fill(x.s.buffers, transport.Now()+int64(x.timeouts.Silence), &x.bodyFailed)
+	until, late := transport.Now()+int64(x.silence), errUpIdle
+	if x.wall.cutAt > 0 && x.wall.cutAt < until {
+		until, late = x.wall.cutAt, x.wall.fail
+	}
+	err := x.up.fill(x.s.buffers, until, &x.bodyFailed)
 	switch {
 	case err == nil:
 		return false, nil
@@ -143,7 +160,7 @@ func (x *exchange) fillResponse() (ended bool, fail *Failure) {
 	case x.c.dead.Load():
 		return false, errShutdown
 	case errors.Is(err, transport.ErrTimeout):
-		return false, errUpIdle
+		return false, late
 	case errors.Is(err, transport.ErrStopped):
 		x.stopBody()
 		return false, x.bodyFail

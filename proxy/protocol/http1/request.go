@@ -27,6 +27,8 @@ type Request struct {
 	framing    framing
 	length     int64
 	client     netip.AddrPort
+	// deadlineNs is what Deadline returns, and told the same in nanoseconds since 1970, as the request brought it.
+	deadlineNs, told int64
 	// endpoint is what Endpoint returned, of endpointLen bytes, negative for none; it was asked for if endpointKept.
 	endpoint     [leadRoom]byte
 	endpointLen  int
@@ -302,9 +304,9 @@ func hasH2C(v []byte) bool {
 // dropAlways are the headers that never cross: the connection's own, and what is written anew.
 const dropAlways = 1<<kContentLength | 1<<kTransferEncoding | 1<<kConnection | 1<<kTE | 1<<kHop
 
-// appendHead writes the request's head as the endpoint gets it, up to the headers that appendEnd writes: HTTP/1.1, one Host, no hop-by-hop
+// appendHead writes the request's head as the endpoint gets it, up to the headers of the target: HTTP/1.1, one Host, no hop-by-hop
 // header.
-func (r *Request) appendHead(dst []byte, via []byte, t Target) []byte {
+func (r *Request) appendHead(dst []byte, via []byte) []byte {
 	dst = append(dst, r.method...)
 	dst = append(dst, ' ')
 	if r.rootless {
@@ -312,7 +314,7 @@ func (r *Request) appendHead(dst []byte, via []byte, t Target) []byte {
 	}
 	dst = append(dst, r.path...)
 	dst = append(dst, " HTTP/1.1\r\n"...)
-	drop := uint32(dropAlways | 1<<kL5dOwn | 1<<kCert)
+	drop := uint32(dropAlways | 1<<kL5dOwn | 1<<kCert | 1<<kDeadline)
 	if r.absolute || r.hosts == 0 {
 		dst = append(dst, "Host: "...)
 		dst = append(dst, r.host...)
@@ -329,8 +331,7 @@ func (r *Request) appendHead(dst []byte, via []byte, t Target) []byte {
 		drop |= 1 << kTrailer
 	}
 	dst = r.appendFields(dst, drop)
-	dst = append(dst, via...)
-	return t.AppendHeaders(dst)
+	return append(dst, via...)
 }
 
 // appendEnd writes our own framing and the end of the head.

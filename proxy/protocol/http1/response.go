@@ -13,6 +13,9 @@ type response struct {
 	length  int64
 	// tunnel is true if the connection belongs to client and endpoint after the head: a 101, or success of a CONNECT.
 	tunnel bool
+	// class is the value of l5d-success-class, or "": then that of the endpoint goes no further, unless it is believed.
+	class       string
+	trustsClass bool
 	// bodiless is true if the client gets the head alone.
 	bodiless bool
 }
@@ -136,7 +139,13 @@ func (r *response) appendTo(dst, via []byte, req *Request, out framing, closing 
 	if out != framingChunked {
 		drop |= 1 << kTrailer
 	}
+	if !r.trustsClass {
+		drop |= 1 << kClass
+	}
 	dst = r.appendFields(dst, drop)
+	if r.class != "" {
+		dst = append(append(append(dst, headerClass+": "...), r.class...), "\r\n"...)
+	}
 	dst = append(dst, via...)
 	switch {
 	case out != framingNone:

@@ -40,7 +40,7 @@ func TestConnectFailures(t *testing.T) {
 		c := r.dial()
 		c.send(get)
 		want := "connection refused (service /svc/web, client /#/io.l5d.fs/web, endpoint " + dead.String() +
-			", endpoint " + other.String() + ", 2 attempts)"
+			": connect-refused, endpoint " + other.String() + ": connect-refused, 2 attempts)"
 		encoded, _ := appendForm(nil, want, maxErrHeader)
 		if h := c.head(); !strings.Contains(h, string(encoded)+"\r\n") {
 			t.Errorf("got %q, want %q at the end of l5d-err", h, want)

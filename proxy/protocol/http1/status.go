@@ -17,7 +17,7 @@ func (x *exchange) answerMessage(status int, message []byte) bool {
 		return x.refuse(errInterimAnswer, closing)
 	}
 	x.o.HeadNs = transport.Now()
-	x.o.Status, x.o.Class = status, classify.Status(status)
+	x.o.Status, x.o.Class = status, classify.NonRetryable5XX.Response(status, false)
 	x.linger = closing
 	x.takeOut(transport.SmallBuffer)
 	b := appendStatusLine(x.b, status)

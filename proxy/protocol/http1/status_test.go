@@ -27,7 +27,7 @@ func TestStatusAnswers(t *testing.T) {
 		c.send("GET / HTTP/1.1\r\nConnection: close\r\n" + hd + "\r\n")
 		c.expect(strings.TrimSuffix(want, "\r\n") + "Connection: close\r\n\r\n")
 		c.expectEOF()
-		class := classify.Status(status)
+		class := classify.NonRetryable5XX.Response(status, false)
 		for i := range 4 {
 			if o := r.target.outcome(t, i); o.Status != status || o.Class != class || o.Reason != "" || o.Node != nil || o.HeadNs < o.StartNs {
 				t.Errorf("status %d: outcome %+v", status, o)

@@ -85,6 +85,7 @@ type sink struct {
 	chunked bool
 	ended   bool // the last chunk's size line was written
 	stall   time.Duration
+	until   int64 // when all must be written, or 0
 	stop    *atomic.Bool
 	body    int64
 	mark    string // the name of a header that the proxy writes, so that no trailer may have it, or ""
@@ -94,7 +95,7 @@ func (k *sink) flush() error {
 	if len(k.b) == 0 {
 		return nil
 	}
-	_, err := k.c.Write(k.b, k.stall, k.stop)
+	_, err := k.c.Write(k.b, k.patience(), k.stop)
 	k.b = k.b[:0]
 	return err
 }
@@ -131,8 +132,16 @@ func (k *sink) raw(p []byte) error {
 			return err
 		}
 	}
-	_, err := k.c.Write(p, k.stall, k.stop)
+	_, err := k.c.Write(p, k.patience(), k.stop)
 	return err
+}
+
+// patience is how long the other side may take nothing.
+func (k *sink) patience() time.Duration {
+	if k.until == 0 {
+		return k.stall
+	}
+	return min(k.stall, max(time.Duration(k.until-transport.Now()), 1))
 }
 
 func (k *sink) trailer(line []byte) error {

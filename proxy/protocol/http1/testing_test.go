@@ -19,6 +19,7 @@ import (
 
 	"github.com/fairlead/fairlead/proxy/balance"
 	"github.com/fairlead/fairlead/proxy/naming"
+	"github.com/fairlead/fairlead/proxy/resilience"
 	"github.com/fairlead/fairlead/proxy/transport"
 )
 
@@ -29,9 +30,12 @@ const limit = 10 * time.Second
 
 // target sends every request to fixed endpoints, first to last.
 type target struct {
-	nodes    []*balance.Node
-	headers  string
-	timeouts Timeouts
+	nodes   []*balance.Node
+	headers string
+	policy  resilience.Policy
+	// retry, where there is one, says whether a failed attempt is repeated, and requeue whether a request that nothing was done for is.
+	retry   func(*resilience.Attempt) (Target, time.Duration)
+	requeue func(done int) bool
 	// status, when it is not 0, answers in place of the endpoints.
 	status int
 
@@ -63,9 +67,30 @@ next:
 }
 
 func (t *target) AppendHeaders(dst []byte) []byte { return append(dst, t.headers...) }
-func (t *target) Names() (service, client string) { return t.service, t.client }
 func (t *target) Status() int                     { return t.status }
-func (t *target) Timeouts() Timeouts              { return t.timeouts }
+func (t *target) Policy() *resilience.Policy      { return &t.policy }
+func (t *target) Begin(int64)                     {}
+
+func (t *target) Requeue(_ uint32, _ int64, done int) bool {
+	return t.requeue == nil || t.requeue(done)
+}
+
+func (t *target) Retry(_ uint32, _ int64, a *resilience.Attempt) (Target, time.Duration) {
+	if t.retry == nil {
+		return nil, 0
+	}
+	return t.retry(a)
+}
+
+func (t *target) Explain(int64) string {
+	switch {
+	case t.service == "":
+		return ""
+	case t.client == "":
+		return "service " + t.service
+	}
+	return "service " + t.service + ", client " + t.client
+}
 
 func (t *target) Finish(_ uint32, o *Outcome) {
 	if t.quiet {

@@ -32,7 +32,7 @@ func (x *exchange) bufferBody() *Failure {
 			x.o.RequestBytes = x.sent.body
 			return nil
 		case evMore:
-			if !all || x.req.framing != framingLength || x.req.length > smallBody || int64(x.sent.room()) < x.reqBody.left+2*chunkRoom {
+			if !all || x.req.framing != framingLength || x.req.length > x.keep || int64(x.sent.room()) < x.reqBody.left+2*chunkRoom {
 				return nil
 			}
 			if fail := x.fillBody(); fail != nil {
@@ -48,6 +48,9 @@ func (x *exchange) fillBody() *Failure {
 	want, late := now+int64(x.limits.StallTimeout), errBodyTimeout
 	if left := x.bodyPatience(); left < int64(x.limits.StallTimeout) {
 		want, late = now+left, errBodySlow
+	}
+	if x.wall.at > 0 && x.wall.at < want && !x.bodyStarted {
+		want, late = x.wall.at, x.wall.fail
 	}
 	err := x.in.fill(x.s.buffers, want, &x.bodyStop)
 	x.bodyWaited += transport.Now() - now

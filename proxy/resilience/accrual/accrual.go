@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/fairlead/fairlead/proxy/resilience/backoff"
 )
 
 // Kind is what counts.
@@ -29,6 +31,9 @@ const (
 	minRequests = 5
 )
 
+// defaultBackoff is Linkerd's.
+var defaultBackoff = backoff.Backoff{Kind: backoff.EqualJittered, Min: 5 * time.Second, Max: 300 * time.Second}
+
 // Policy says when an endpoint is left alone, and for how long. Its zero value is Linkerd's default: five failures in a row. Two that are ==
 // do the same.
 type Policy struct {
@@ -39,7 +44,8 @@ type Policy struct {
 	Rate     float64
 	Requests int
 	Window   time.Duration
-	Backoff  Backoff
+	// Backoff is for how long; its zero value means five seconds, then longer up to five minutes.
+	Backoff backoff.Backoff
 }
 
 // New returns the breaker of one endpoint, which is up.
@@ -105,7 +111,7 @@ func (b *Breaker) Reset() {
 func (b *Breaker) wait() time.Duration {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.last = b.policy.Backoff.next(b.attempts, b.last)
+	b.last = max(cmp.Or(b.policy.Backoff, defaultBackoff).Next(b.attempts, b.last), 1) // 0 would say that it stays up
 	b.attempts++
 	return b.last
 }

@@ -5,12 +5,14 @@ import (
 	"math/rand/v2"
 	"testing"
 	"time"
+
+	"github.com/fairlead/fairlead/proxy/resilience/backoff"
 )
 
 const second = int64(time.Second)
 
 func TestConsecutive(t *testing.T) {
-	b := Policy{Failures: 3, Backoff: Backoff{Kind: Constant, Min: time.Second}}.New()
+	b := Policy{Failures: 3, Backoff: backoff.Backoff{Kind: backoff.Constant, Min: time.Second}}.New()
 	for i, failed := range []bool{true, true, false, true, true} {
 		if d := b.Record(failed, 0); d != 0 {
 			t.Errorf("request %d: left alone for %s", i, d)
@@ -116,7 +118,7 @@ func TestBackoff(t *testing.T) {
 		if d := b.Record(true, 0); d != 5*time.Second {
 			t.Fatalf("after a success: %s", d)
 		}
-		b = Policy{Failures: 1, Backoff: Backoff{Kind: Decorrelated, Min: time.Second, Max: 20 * time.Second}}.New()
+		b = Policy{Failures: 1, Backoff: backoff.Backoff{Kind: backoff.Decorrelated, Min: time.Second, Max: 20 * time.Second}}.New()
 		last := time.Duration(0)
 		for i := range 10 {
 			d := b.Probed(true)
@@ -130,7 +132,7 @@ func TestBackoff(t *testing.T) {
 			last = d
 		}
 	}
-	b := Policy{Failures: 1, Backoff: Backoff{Kind: Constant}}.New()
+	b := Policy{Failures: 1, Backoff: backoff.Backoff{Kind: backoff.Constant}}.New()
 	for range 3 {
 		if d := b.Probed(true); d != 1 {
 			t.Errorf("constant 0 ms: %s, want as little as there is", d)

@@ -80,12 +80,18 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: requestAttemptTimeoutMs
       type:
         scalar: numeric
+    - name: requeueBudget
+      type:
+        namedType: com.github.fairlead.fairlead.api.v1alpha1.RetryBudget
     - name: responseIdleTimeoutMs
       type:
         scalar: numeric
     - name: tls
       type:
         namedType: com.github.fairlead.fairlead.api.v1alpha1.Reserved
+    - name: trustClassHeaders
+      type:
+        scalar: boolean
 - name: com.github.fairlead.fairlead.api.v1alpha1.Dentry
   map:
     fields:
@@ -675,6 +681,36 @@ var schemaYAML = typed.YAMLObject(`types:
         elementType:
           namedType: __untyped_deduced_
         elementRelationship: separable
+- name: com.github.fairlead.fairlead.api.v1alpha1.ResponseClassifier
+  map:
+    fields:
+    - name: kind
+      type:
+        scalar: string
+- name: com.github.fairlead.fairlead.api.v1alpha1.Retries
+  map:
+    fields:
+    - name: backoff
+      type:
+        namedType: com.github.fairlead.fairlead.api.v1alpha1.Backoff
+    - name: budget
+      type:
+        namedType: com.github.fairlead.fairlead.api.v1alpha1.RetryBudget
+    - name: maxPerRequest
+      type:
+        scalar: numeric
+- name: com.github.fairlead.fairlead.api.v1alpha1.RetryBudget
+  map:
+    fields:
+    - name: minRetriesPerSec
+      type:
+        scalar: numeric
+    - name: percentCanRetry
+      type:
+        scalar: numeric
+    - name: ttlSecs
+      type:
+        scalar: numeric
 - name: com.github.fairlead.fairlead.api.v1alpha1.Router
   map:
     fields:
@@ -690,6 +726,9 @@ var schemaYAML = typed.YAMLObject(`types:
           elementType:
             namedType: com.github.fairlead.fairlead.api.v1alpha1.Client
           elementRelationship: atomic
+    - name: deadlines
+      type:
+        scalar: string
     - name: dstPrefix
       type:
         scalar: string
@@ -789,6 +828,15 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: prefix
       type:
         scalar: string
+    - name: responseClassifier
+      type:
+        namedType: com.github.fairlead.fairlead.api.v1alpha1.ResponseClassifier
+    - name: retries
+      type:
+        namedType: com.github.fairlead.fairlead.api.v1alpha1.Retries
+    - name: totalTimeoutCutsResponse
+      type:
+        scalar: boolean
     - name: totalTimeoutMs
       type:
         scalar: numeric

@@ -24,6 +24,12 @@ type ClientApplyConfiguration struct {
 	// responseIdleTimeoutMs is how long an endpoint may send nothing before or within its response, once it has all of the request.
 	// Default: 900000.
 	ResponseIdleTimeoutMs *int32 `json:"responseIdleTimeoutMs,omitempty"`
+	// requeueBudget bounds how many requests are sent to another endpoint because one had no room for them, or again because a
+	// connection died before it was heard of.
+	RequeueBudget *RetryBudgetApplyConfiguration `json:"requeueBudget,omitempty"`
+	// trustClassHeaders believes l5d-retryable and l5d-success-class in the responses of endpoints, which may be any application.
+	// Default: they are believed of the mesh's own proxies alone.
+	TrustClassHeaders *bool `json:"trustClassHeaders,omitempty"`
 	// tls is reserved.
 	TLS *apiv1alpha1.Reserved `json:"tls,omitempty"`
 }
@@ -79,6 +85,22 @@ func (b *ClientApplyConfiguration) WithRequestAttemptTimeoutMs(value int32) *Cli
 // If called multiple times, the ResponseIdleTimeoutMs field is set to the value of the last call.
 func (b *ClientApplyConfiguration) WithResponseIdleTimeoutMs(value int32) *ClientApplyConfiguration {
 	b.ResponseIdleTimeoutMs = &value
+	return b
+}
+
+// WithRequeueBudget sets the RequeueBudget field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the RequeueBudget field is set to the value of the last call.
+func (b *ClientApplyConfiguration) WithRequeueBudget(value *RetryBudgetApplyConfiguration) *ClientApplyConfiguration {
+	b.RequeueBudget = value
+	return b
+}
+
+// WithTrustClassHeaders sets the TrustClassHeaders field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the TrustClassHeaders field is set to the value of the last call.
+func (b *ClientApplyConfiguration) WithTrustClassHeaders(value bool) *ClientApplyConfiguration {
+	b.TrustClassHeaders = &value
 	return b
 }
 

@@ -23,6 +23,9 @@ type RouterApplyConfiguration struct {
 	MaxCallDepth *int32 `json:"maxCallDepth,omitempty"`
 	// bindingTimeoutMs is how long a request waits for its name to be bound. Default: 10000.
 	BindingTimeoutMs *int32 `json:"bindingTimeoutMs,omitempty"`
+	// deadlines says what becomes of l5d-ctx-deadline: Enforce ends a request when its time has come, Forward only tells the endpoint,
+	// as Linkerd does. Default: Enforce.
+	Deadlines *string `json:"deadlines,omitempty"`
 	// maxHeadersKB bounds the headers of a request or response. Default: 8.
 	MaxHeadersKB *int32 `json:"maxHeadersKB,omitempty"`
 	// maxInitialLineKB bounds the request line. Default: 4.
@@ -118,6 +121,14 @@ func (b *RouterApplyConfiguration) WithMaxCallDepth(value int32) *RouterApplyCon
 // If called multiple times, the BindingTimeoutMs field is set to the value of the last call.
 func (b *RouterApplyConfiguration) WithBindingTimeoutMs(value int32) *RouterApplyConfiguration {
 	b.BindingTimeoutMs = &value
+	return b
+}
+
+// WithDeadlines sets the Deadlines field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Deadlines field is set to the value of the last call.
+func (b *RouterApplyConfiguration) WithDeadlines(value string) *RouterApplyConfiguration {
+	b.Deadlines = &value
 	return b
 }
 

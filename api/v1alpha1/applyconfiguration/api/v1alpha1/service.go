@@ -9,8 +9,14 @@ package v1alpha1
 type ServiceApplyConfiguration struct {
 	// prefix of the logical name, for example /svc/web; * stands for any one element.
 	Prefix *string `json:"prefix,omitempty"`
-	// totalTimeoutMs bounds the whole request until the response begins. Default: none.
+	// totalTimeoutMs bounds the whole request, with all that is tried, until the response begins. Default: none.
 	TotalTimeoutMs *int32 `json:"totalTimeoutMs,omitempty"`
+	// totalTimeoutCutsResponse makes totalTimeoutMs, and a deadline, bound the response to its end: what has not come by then is cut.
+	TotalTimeoutCutsResponse *bool `json:"totalTimeoutCutsResponse,omitempty"`
+	// responseClassifier says which requests failed, and which of those may be sent again. Default: io.l5d.http.nonRetryable5XX.
+	ResponseClassifier *ResponseClassifierApplyConfiguration `json:"responseClassifier,omitempty"`
+	// retries says how requests that failed are sent again.
+	Retries *RetriesApplyConfiguration `json:"retries,omitempty"`
 }
 
 // ServiceApplyConfiguration constructs a declarative configuration of the Service type for use with
@@ -32,5 +38,29 @@ func (b *ServiceApplyConfiguration) WithPrefix(value string) *ServiceApplyConfig
 // If called multiple times, the TotalTimeoutMs field is set to the value of the last call.
 func (b *ServiceApplyConfiguration) WithTotalTimeoutMs(value int32) *ServiceApplyConfiguration {
 	b.TotalTimeoutMs = &value
+	return b
+}
+
+// WithTotalTimeoutCutsResponse sets the TotalTimeoutCutsResponse field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the TotalTimeoutCutsResponse field is set to the value of the last call.
+func (b *ServiceApplyConfiguration) WithTotalTimeoutCutsResponse(value bool) *ServiceApplyConfiguration {
+	b.TotalTimeoutCutsResponse = &value
+	return b
+}
+
+// WithResponseClassifier sets the ResponseClassifier field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the ResponseClassifier field is set to the value of the last call.
+func (b *ServiceApplyConfiguration) WithResponseClassifier(value *ResponseClassifierApplyConfiguration) *ServiceApplyConfiguration {
+	b.ResponseClassifier = value
+	return b
+}
+
+// WithRetries sets the Retries field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Retries field is set to the value of the last call.
+func (b *ServiceApplyConfiguration) WithRetries(value *RetriesApplyConfiguration) *ServiceApplyConfiguration {
+	b.Retries = value
 	return b
 }

@@ -1,0 +1,88 @@
+package v1alpha1
+
+// Service configures the logical names below a prefix.
+type Service struct {
+	// prefix of the logical name, for example /svc/web; * stands for any one element.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=1024
+	Prefix string `json:"prefix"`
+
+	// totalTimeoutMs bounds the whole request, with all that is tried, until the response begins. Default: none.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=86400000
+	TotalTimeoutMs int32 `json:"totalTimeoutMs,omitempty"`
+
+	// totalTimeoutCutsResponse makes totalTimeoutMs, and a deadline, bound the response to its end: what has not come by then is cut.
+	// +optional
+	TotalTimeoutCutsResponse bool `json:"totalTimeoutCutsResponse,omitempty"`
+
+	// responseClassifier says which requests failed, and which of those may be sent again. Default: io.l5d.http.nonRetryable5XX.
+	// +optional
+	ResponseClassifier *ResponseClassifier `json:"responseClassifier,omitempty"`
+
+	// retries says how requests that failed are sent again.
+	// +optional
+	Retries *Retries `json:"retries,omitempty"`
+}
+
+// Client configures the bound names below a prefix.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.tls)",message="tls is not supported yet"
+type Client struct {
+	// prefix of the bound name, for example /#/io.l5d.k8s/prod; * stands for any one element.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=1024
+	Prefix string `json:"prefix"`
+
+	// loadBalancer picks the endpoint of each request. Default: ewma.
+	// +optional
+	LoadBalancer *LoadBalancer `json:"loadBalancer,omitempty"`
+
+	// failureAccrual leaves an endpoint alone whose requests fail. Default: after 5 failures in a row.
+	// +optional
+	FailureAccrual *FailureAccrual `json:"failureAccrual,omitempty"`
+
+	// hostConnectionPool bounds what one endpoint gets.
+	// +optional
+	HostConnectionPool *HostConnectionPool `json:"hostConnectionPool,omitempty"`
+
+	// requestAttemptTimeoutMs bounds one attempt at one endpoint until its response begins. Default: none.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=86400000
+	RequestAttemptTimeoutMs int32 `json:"requestAttemptTimeoutMs,omitempty"`
+
+	// responseIdleTimeoutMs is how long an endpoint may send nothing before or within its response, once it has all of the request.
+	// Default: 900000.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=86400000
+	ResponseIdleTimeoutMs int32 `json:"responseIdleTimeoutMs,omitempty"`
+
+	// requeueBudget bounds how many requests are sent to another endpoint because one had no room for them, or again because a
+	// connection died before it was heard of.
+	// +optional
+	RequeueBudget *RetryBudget `json:"requeueBudget,omitempty"`
+
+	// trustClassHeaders believes l5d-retryable and l5d-success-class in the responses of endpoints, which may be any application.
+	// Default: they are believed of the mesh's own proxies alone.
+	// +optional
+	TrustClassHeaders bool `json:"trustClassHeaders,omitempty"`
+
+	// tls is reserved.
+	// +optional
+	TLS *Reserved `json:"tls,omitempty"`
+}
+
+// HostConnectionPool bounds what one endpoint gets.
+type HostConnectionPool struct {
+	// maxSize is how many requests may be under way at one endpoint from one proxy, each of which has a connection. One that is full is
+	// passed over; when all are, a request is answered at once with 503, Retry-After: 0 and finagle-http-nack. Default: no limit.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000000
+	MaxSize int32 `json:"maxSize,omitempty"`
+}
