@@ -107,6 +107,19 @@ func loopback(port int) netip.AddrPort {
 // each other.
 func hopMesh(t testing.TB, outgoing, incoming int, namers string, rules ...string) *config.Config {
 	t.Helper()
+	return clusterConfig(t, hopText(outgoing, incoming, namers, rules...))
+}
+
+func clusterConfig(t testing.TB, text string) *config.Config {
+	t.Helper()
+	cfg, problem := config.DecodeConfig("test.yaml", []byte(text), config.Cluster)
+	if problem != nil {
+		t.Fatal(problem)
+	}
+	return cfg
+}
+
+func hopText(outgoing, incoming int, namers string, rules ...string) string {
 	router := func(name string, port int, transformer string, rules ...string) string {
 		text := fmt.Sprintf("  - name: %s\n    servers: [{ip: 127.0.0.1, port: %d}]\n    maxCallDepth: 16\n    bindingTimeoutMs: 2000\n    clients: [{prefix: /, loadBalancer: {kind: p2c}}]\n"+
 			"    interpreter: {transformers: [%s]}\n    dtab:\n    - {prefix: /svc, dst: /#/io.l5d.k8s/default/http}\n", name, port, transformer)
@@ -116,14 +129,9 @@ func hopMesh(t testing.TB, outgoing, incoming int, namers string, rules ...strin
 		}
 		return text
 	}
-	text := "apiVersion: fairlead.dev/v1alpha1\nkind: Mesh\nmetadata: {name: demo, namespace: mesh}\nspec:\n" + namers + "  routers:\n" +
+	return "apiVersion: fairlead.dev/v1alpha1\nkind: Mesh\nmetadata: {name: demo, namespace: mesh}\nspec:\n" + namers + "  routers:\n" +
 		router("outgoing", outgoing, "{kind: io.l5d.k8s.daemonset}", rules...) +
 		router("incoming", incoming, "{kind: io.l5d.k8s.localnode, fallback: true}")
-	cfg, problem := config.DecodeConfig("test.yaml", []byte(text), config.Cluster)
-	if problem != nil {
-		t.Fatal(problem)
-	}
-	return cfg
 }
 
 const hopsPort = "/mesh/incoming/demo-proxy"
