@@ -94,3 +94,33 @@ func timeMutations() []mutation {
 		},
 	}
 }
+
+// budgetMutations break what retries may cost.
+func budgetMutations() []mutation {
+	return []mutation{
+		{
+			name: "retry behind a proxy that retries", file: "proxy/route/retry.go",
+			search:  "	if r.IsLocal() && p.Classifier != classify.AllSuccessful {\n		p.Classifier = classify.NonRetryable5XX\n	}\n",
+			replace: "",
+			pkg:     "./proxy/route", run: "^TestOneRetriesOfTwo$",
+		},
+		{
+			name: "retry without a budget", file: "proxy/route/retry.go",
+			search:  "	if !s.budget.withdraw(shard, nowNs) {\n		return nil, 0\n	}\n",
+			replace: "",
+			pkg:     "./proxy/route", run: "^(TestTotalFailure|TestRetriesFollowTheConfiguration)$",
+		},
+		{
+			name: "feed requeues with failures", file: "proxy/route/retry.go",
+			search:  "	if r.Class == classify.Success {\n",
+			replace: "	if r.Class != classify.Ignored {\n",
+			pkg:     "./proxy/route", run: "^TestRequeues$",
+		},
+		{
+			name: "wait for a name longer than the request may take", file: "proxy/route/name.go",
+			search:  "total > 0 && total < timeout",
+			replace: "total > timeout",
+			pkg:     "./proxy/route", run: "^TestBindingEndsWithTheRequest$",
+		},
+	}
+}

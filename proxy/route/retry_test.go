@@ -77,7 +77,7 @@ func TestTotalFailure(t *testing.T) {
 	never := func(*balance.Node) bool { return false }
 	requests, attempts := 0, 0
 	due, back := map[balance.Identity]int64{}, map[balance.Identity]int64{}
-	for at := second; at < heals+60*second; at += every {
+	for at := second; at < heals+100*second; at += every {
 		now.Store(at)
 		broken, sound := h.leaf("/svc/broken"), h.leaf("/svc/sound")
 		failing := at >= breaks && at < heals
