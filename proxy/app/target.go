@@ -26,6 +26,9 @@ func (t *target) AppendHeaders(dst []byte) []byte { return t.leaf().AppendHeader
 // Explain implements http1.Target.
 func (t *target) Explain(nowNs int64) string { return t.leaf().Explain(nowNs) }
 
+// Diagnose implements http1.Target.
+func (t *target) Diagnose(nowNs int64) string { return t.leaf().Diagnose(nowNs) }
+
 // Policy implements http1.Target.
 func (t *target) Policy() *resilience.Policy { return t.leaf().Policy() }
 

@@ -42,6 +42,8 @@ const (
 
 // Options of a Router.
 type Options struct {
+	// Name is that of the router.
+	Name string
 	// Scope is rt/<router>.
 	Scope telemetry.Scope
 	// NewConns makes what a balancer's node holds for an endpoint of the bound name; CloseConns ends it.

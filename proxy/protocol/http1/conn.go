@@ -93,6 +93,8 @@ type exchange struct {
 	policy  *resilience.Policy
 	silence time.Duration
 	wall    wall
+	// diagnoses says that the response gets a diagnosis below its body.
+	diagnoses bool
 	// repeats says that the classifier repeats a failed request of this method; class is what the last attempt came to.
 	repeats bool
 	class   classify.Class
@@ -246,6 +248,7 @@ func (x *exchange) request() bool {
 		x.req.readDeadline(x.o.StartNs)
 	}
 	x.reqBody.reset(x.req.framing, x.req.length, x.requestLimits())
+	x.diagnoses = x.req.asksForContext()
 	x.forwards, fail = x.req.takeForwards()
 	if x.forwards == 0 {
 		return x.finish(x.endsHere())

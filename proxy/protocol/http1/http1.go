@@ -43,6 +43,8 @@ type Target interface {
 	Retry(shard uint32, nowNs int64, a *resilience.Attempt) (next Target, wait time.Duration)
 	// Explain returns what there is to say of the names of a failed request and where they led, for people; "" is nothing.
 	Explain(nowNs int64) string
+	// Diagnose returns all there is to say of the name and where it led, in lines for people. It may take a second.
+	Diagnose(nowNs int64) string
 	// Finish is called once per routed request, when its response was relayed or failed, on the last of its targets. o is valid until Finish
 	// returns.
 	Finish(shard uint32, o *Outcome)

@@ -48,7 +48,16 @@ func (x *exchange) endsHere() bool {
 	if string(x.req.method) == "OPTIONS" {
 		return x.answer(200)
 	}
-	return x.answerMessage(200, x.req.appendReceived(nil))
+	received := x.req.appendReceived(nil)
+	if !x.diagnoses {
+		return x.answerMessage(200, "message/http", received)
+	}
+	if fail := x.route(); fail != nil {
+		return x.refuse(fail, x.req.close || !x.skipBody())
+	}
+	received = append(received, x.diagnosis()...)
+	x.target = nil // nothing is sent there
+	return x.answerMessage(200, "text/plain; charset=utf-8", received)
 }
 
 // appendReceived writes the head as the client sent it, without what may be secret (RFC 9110 section 9.3.8).

@@ -20,6 +20,9 @@ func (x *exchange) relay() bool {
 		x.tunnel()
 		return false
 	}
+	if x.diagnoses && x.whole {
+		return x.relayDiagnosis()
+	}
 	class := x.nodeClass(nil)
 	x.pollBody()
 	if x.bodyRunning && (x.resp.status >= 300 || x.resp.bodiless) {

@@ -8,10 +8,10 @@ import (
 )
 
 // answer gives the status that the rules ask for, without a body. It is a response like that of an endpoint, so it has no l5d-err.
-func (x *exchange) answer(status int) bool { return x.answerMessage(status, nil) }
+func (x *exchange) answer(status int) bool { return x.answerMessage(status, "", nil) }
 
-// answerMessage is answer with a body, which is an HTTP message, or with none.
-func (x *exchange) answerMessage(status int, message []byte) bool {
+// answerMessage is answer with a body of this content type, or with none.
+func (x *exchange) answerMessage(status int, content string, message []byte) bool {
 	closing := !x.skipBody() || x.req.close || x.s.draining.Load()
 	if status < 200 {
 		return x.refuse(errInterimAnswer, closing)
@@ -22,7 +22,7 @@ func (x *exchange) answerMessage(status int, message []byte) bool {
 	x.takeOut(transport.SmallBuffer)
 	b := appendStatusLine(x.b, status)
 	if message != nil {
-		b = append(b, "\r\nContent-Type: message/http"...)
+		b = append(append(b, "\r\nContent-Type: "...), content...)
 	}
 	switch {
 	case status == 204, status == 304: // RFC 9110, section 8.6: not in a 204, and in a 304 it would be that of the 200

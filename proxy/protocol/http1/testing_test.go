@@ -82,6 +82,8 @@ func (t *target) Retry(_ uint32, _ int64, a *resilience.Attempt) (Target, time.D
 	return t.retry(a)
 }
 
+func (t *target) Diagnose(int64) string { return "service: " + t.service + "\n" }
+
 func (t *target) Explain(int64) string {
 	switch {
 	case t.service == "":
