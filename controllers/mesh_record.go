@@ -56,6 +56,9 @@ func (s *meshState) meshInput(mesh *v1alpha1.Mesh) rollup.MeshInput {
 		return in
 	}
 	in.Accepted, in.Revision = s.accepted.Generation, s.config.Revision
+	if faults := s.accepted.Faults(); faults != "" {
+		in.Faults = "faults are injected: " + faults
+	}
 	if c := s.content; c.Incomplete {
 		in.Incomplete = fmt.Sprintf("the configuration has %d bytes, %d packed; the ConfigMap holds at most %d: "+
 			"it holds the Mesh alone, so proxies cannot start while the API server is away", c.Size, c.Compressed, desired.MaxConfigBytes)

@@ -16,6 +16,22 @@ import (
 	"github.com/fairlead/fairlead/api/v1alpha1"
 )
 
+// TestFaultsShow: the Mesh itself says that it injects faults, as long as it does.
+func TestFaultsShow(t *testing.T) {
+	startOperator(t)
+	ns := newNamespace(t)
+	spec := v1alpha1.MeshSpec{Routers: []v1alpha1.Router{{
+		Name: "outgoing", Servers: []v1alpha1.Server{{Port: 4140}},
+		Services: []v1alpha1.Service{{Prefix: "/svc/web", Faults: &v1alpha1.Faults{Abort: &v1alpha1.FaultAbort{Percent: 5, Status: 503}}}},
+	}}}
+	mesh := newMesh(t, ns, "demo", spec)
+	f := newFleet(t, mesh, "a")
+	f.expectRevision("")
+	f.serve("a")
+	f.expectProgrammed(mesh, metav1.ConditionTrue, v1alpha1.ReasonProgrammed, "1/1")
+	expectCondition(t, mesh, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonFaultsInjected)
+}
+
 func TestProgrammedTellsTheTruth(t *testing.T) {
 	startOperator(t)
 	ns := newNamespace(t)

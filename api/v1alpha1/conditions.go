@@ -64,6 +64,8 @@ const (
 	ReasonReady = "Ready"
 	// ReasonPending: the first pass has not ended.
 	ReasonPending = "Pending"
+	// ReasonFaultsInjected (Ready, true): the Mesh injects faults; the message says which.
+	ReasonFaultsInjected = "FaultsInjected"
 	// ReasonConfigIncomplete: the rules do not fit the ConfigMap, so that a proxy cannot start while the API server is away.
 	ReasonConfigIncomplete = "ConfigIncomplete"
 )

@@ -25,6 +25,51 @@ type Service struct {
 	// retries says how requests that failed are sent again.
 	// +optional
 	Retries *Retries `json:"retries,omitempty"`
+
+	// faults are injected into a share of the requests, for tests and game days. While there are any, the Mesh says so in its Ready condition.
+	// +optional
+	Faults *Faults `json:"faults,omitempty"`
+}
+
+// Faults are injected into a share of the requests.
+type Faults struct {
+	// delay keeps requests waiting before they are sent.
+	// +optional
+	Delay *FaultDelay `json:"delay,omitempty"`
+
+	// abort answers requests in place of an endpoint, after their delay.
+	// +optional
+	Abort *FaultAbort `json:"abort,omitempty"`
+}
+
+// FaultDelay keeps a share of the requests waiting.
+type FaultDelay struct {
+	// percent of the requests.
+	// +required
+	// +kubebuilder:validation:Minimum=0.001
+	// +kubebuilder:validation:Maximum=100
+	Percent float64 `json:"percent"`
+
+	// ms is how long.
+	// +required
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=600000
+	Ms int32 `json:"ms"`
+}
+
+// FaultAbort answers a share of the requests.
+type FaultAbort struct {
+	// percent of the requests.
+	// +required
+	// +kubebuilder:validation:Minimum=0.001
+	// +kubebuilder:validation:Maximum=100
+	Percent float64 `json:"percent"`
+
+	// status of the answer.
+	// +required
+	// +kubebuilder:validation:Minimum=200
+	// +kubebuilder:validation:Maximum=599
+	Status int32 `json:"status"`
 }
 
 // Client configures the bound names below a prefix.

@@ -29,6 +29,8 @@ type MeshInput struct {
 	Failure string
 	// Incomplete is set where the configuration does not fit its ConfigMap: how large it is, and how large it may be.
 	Incomplete string
+	// Faults tells which faults the accepted generation injects; "": none.
+	Faults string
 }
 
 // Mesh returns the status of a Mesh. Its conditions have no times yet (Settle).
@@ -39,14 +41,9 @@ func (f *Fleet) Mesh(in MeshInput) v1alpha1.MeshStatus {
 	programmed, short := f.meshProgrammed(in)
 	status.Conditions = []metav1.Condition{accepted(in.Generation, in.Refusal), f.available(in), programmed}
 	summary := ready(status.Conditions, in.Generation)
-	switch {
-	case in.Incomplete == "":
-	case summary.Status == metav1.ConditionTrue:
-		summary = condition(v1alpha1.ConditionReady, metav1.ConditionTrue, in.Generation, v1alpha1.ReasonConfigIncomplete, in.Incomplete)
-	default:
-		// Whatever else is wrong, a proxy that starts without the API server would not become ready.
-		summary.Message += "; " + in.Incomplete
-	}
+	summary = remark(summary, v1alpha1.ReasonFaultsInjected, in.Faults)
+	// A proxy that starts without the API server would not become ready, whatever else is wrong.
+	summary = remark(summary, v1alpha1.ReasonConfigIncomplete, in.Incomplete)
 	status.Conditions = append(status.Conditions, summary)
 	if in.Accepted == 0 {
 		return status
@@ -56,6 +53,20 @@ func (f *Fleet) Mesh(in MeshInput) v1alpha1.MeshStatus {
 	status.Balancers = f.balancers()
 	f.summarise(&status)
 	return status
+}
+
+// remark adds what is to be known of a Mesh in any state: the reason where nothing is wrong, else a part of the message.
+func remark(ready metav1.Condition, reason, message string) metav1.Condition {
+	switch {
+	case message == "":
+		return ready
+	case ready.Status == metav1.ConditionTrue && ready.Message == "":
+		return condition(ready.Type, ready.Status, ready.ObservedGeneration, reason, message)
+	case ready.Status == metav1.ConditionTrue:
+		ready.Reason = reason
+	}
+	ready.Message = cut(ready.Message+"; "+message, maxMessage)
+	return ready
 }
 
 func (f *Fleet) available(in MeshInput) metav1.Condition {

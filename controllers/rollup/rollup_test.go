@@ -146,6 +146,28 @@ func TestMeshAvailableAndReady(t *testing.T) {
 	}
 }
 
+// TestFaultsAreSaid: who looks at a Mesh sees that it injects faults, whatever else there is to say.
+func TestFaultsAreSaid(t *testing.T) {
+	const faults = "faults are injected: router outgoing, /svc/web: 503 for 5 %"
+	in := MeshInput{Object: "ns/demo", Generation: 1, Accepted: 1, Revision: "new", Faults: faults}
+	for _, c := range []struct {
+		change          func(*Observation, *MeshInput)
+		status          metav1.ConditionStatus
+		reason, message string
+	}{
+		{func(*Observation, *MeshInput) {}, metav1.ConditionTrue, v1alpha1.ReasonFaultsInjected, faults},
+		{func(_ *Observation, in *MeshInput) { in.Incomplete = "too large" }, metav1.ConditionTrue, v1alpha1.ReasonConfigIncomplete, faults + "; too large"},
+		{func(o *Observation, _ *MeshInput) { o.Pods[0].Ready = false }, metav1.ConditionFalse, v1alpha1.ReasonProxiesNotReady, "2/3 proxies are ready; " + faults},
+	} {
+		o, in := three("new"), in
+		c.change(&o, &in)
+		r := find(t, NewFleet(o).Mesh(in).Conditions, v1alpha1.ConditionReady)
+		if r.Status != c.status || r.Reason != c.reason || r.Message != c.message {
+			t.Errorf("%s %s: %q, want %s %s: %q", r.Status, r.Reason, r.Message, c.status, c.reason, c.message)
+		}
+	}
+}
+
 // TestIncompleteIsSaidInAnyState: another reason does not hide that a proxy could not start without the API server.
 func TestIncompleteIsSaidInAnyState(t *testing.T) {
 	o := three("new")

@@ -117,6 +117,7 @@ func (a *App) Apply(ctx context.Context, cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
+	a.tellFaults(cfg)
 	a.mu.Lock()
 	a.config = cfg
 	var fresh []*listener
@@ -162,6 +163,21 @@ func (a *App) Apply(ctx context.Context, cfg *config.Config) error {
 		a.options.LogLevel(cfg.Mesh.Spec.Proxy.LogLevel)
 	}
 	return nil
+}
+
+// tellFaults logs which faults are injected from now on.
+func (a *App) tellFaults(cfg *config.Config) {
+	before, now := "", cfg.Mesh.Faults()
+	if a.config != nil {
+		before = a.config.Mesh.Faults()
+	}
+	switch {
+	case now == before:
+	case now == "":
+		a.options.Log.Info("Faults are not injected any more")
+	default:
+		a.options.Log.Info("Faults are injected, as the Mesh asks for", "faults", now)
+	}
 }
 
 // open opens the listeners that cfg has and the App has not. On error none stays open.

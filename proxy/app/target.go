@@ -54,6 +54,7 @@ func (t *target) Finish(shard uint32, o *http1.Outcome) {
 	t.leaf().Record(shard, &route.Result{
 		Class: o.Class, Reason: o.Reason, Latency: time.Duration(o.LatencyNs()), AttemptLatency: time.Duration(o.EndNs - o.AttemptNs),
 		Requeues: o.ConnectRetries + o.Resends, Retries: o.Retries, NotOpen: o.NotOpen, CannotRetry: o.CannotRetry, EndNs: o.EndNs,
+		Delayed: o.Delayed, Aborted: o.Aborted,
 	})
 	if o.Hop != http1.HopNone {
 		t.leaf().RecordHop(shard, o.Hop == http1.HopTaken, o.HopFailures, o.HopResends)

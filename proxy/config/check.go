@@ -53,7 +53,7 @@ func checkValue(ps *problems, path, name string, v reflect.Value, r rule) {
 			}
 		}
 	case reflect.Float64:
-		if x := v.Float(); x != 0 {
+		if x := v.Float(); x != 0 || r.required {
 			if message := r.checkNumber(x); message != "" {
 				ps.at(path, "%s", message)
 			}

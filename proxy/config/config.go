@@ -134,6 +134,7 @@ type Service struct {
 	RetryBudget  RetryBudget
 	RetryBackoff Backoff
 	MaxRetries   int
+	Faults       Faults
 }
 
 // Client configures bound names below Prefix. Zero values say nothing.

@@ -18,6 +18,10 @@ func (r *Router) ServiceFor(name dtab.Path) Service {
 		override(&out.RetryBudget, s.RetryBudget)
 		override(&out.RetryBackoff, s.RetryBackoff)
 		override(&out.MaxRetries, s.MaxRetries)
+		override(&out.Faults.DelayPercent, s.Faults.DelayPercent)
+		override(&out.Faults.Delay, s.Faults.Delay)
+		override(&out.Faults.AbortPercent, s.Faults.AbortPercent)
+		override(&out.Faults.AbortStatus, s.Faults.AbortStatus)
 	}
 	return out
 }

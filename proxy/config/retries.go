@@ -46,7 +46,7 @@ func budgetOf(b *v1alpha1.RetryBudget) RetryBudget {
 func serviceOf(ps *problems, field string, s *v1alpha1.Service) Service {
 	out := Service{
 		Prefix:       parsePrefix(ps, field+".prefix", s.Prefix),
-		TotalTimeout: milliseconds(s.TotalTimeoutMs), CutsResponse: s.TotalTimeoutCutsResponse,
+		TotalTimeout: milliseconds(s.TotalTimeoutMs), CutsResponse: s.TotalTimeoutCutsResponse, Faults: faultsOf(s.Faults),
 	}
 	if s.ResponseClassifier != nil {
 		out.Classifier = s.ResponseClassifier.Kind
@@ -58,7 +58,7 @@ func serviceOf(ps *problems, field string, s *v1alpha1.Service) Service {
 	return out
 }
 
-func retryRule(field string) rule {
+func serviceRule(field string) rule {
 	switch field {
 	case "ResponseClassifier.kind":
 		return rule{required: true, enum: classifierKinds}
@@ -71,5 +71,5 @@ func retryRule(field string) rule {
 	case "RetryBudget.ttlSecs":
 		return rule{min: 1, max: 60}
 	}
-	return rule{}
+	return faultRule(field)
 }

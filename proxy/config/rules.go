@@ -68,8 +68,8 @@ func ruleOf(typ, field string) rule {
 		return accrualRule(field)
 	case "Backoff":
 		return backoffRule(field)
-	case "ResponseClassifier", "Retries", "RetryBudget":
-		return retryRule(typ + "." + field)
+	case "ResponseClassifier", "Retries", "RetryBudget", "FaultDelay", "FaultAbort":
+		return serviceRule(typ + "." + field)
 	}
 	switch typ + "." + field {
 	case "DtabSpec.router", "MeshReference.name":

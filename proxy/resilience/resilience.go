@@ -19,6 +19,16 @@ type Policy struct {
 	Classifier classify.Kind
 	// TrustsClassHeaders believes l5d-success-class and l5d-retryable in the responses of endpoints.
 	TrustsClassHeaders bool
+	// Faults are injected on purpose; nil: none.
+	Faults *Faults
+}
+
+// Faults are injected into a share of the requests.
+type Faults struct {
+	// DelayPercent of the requests wait for Delay, AbortPercent are answered with AbortStatus.
+	DelayPercent, AbortPercent float64
+	Delay                      time.Duration
+	AbortStatus                int
 }
 
 // Timeouts of one request. 0 means none.

@@ -179,7 +179,9 @@ type Result struct {
 	Requeues, Retries       int
 	// NotOpen says that there was no other endpoint in place of one that had no room, CannotRetry that the request was not kept.
 	NotOpen, CannotRetry bool
-	EndNs                int64
+	// Delayed and Aborted tell of faults that were injected.
+	Delayed, Aborted bool
+	EndNs            int64
 }
 
 // Record counts one request that ended.
@@ -192,6 +194,12 @@ func (l *Leaf) Record(shard uint32, r *Result) {
 	}
 	if l.destination != nil {
 		l.destination.requests.Add(1)
+	}
+	if r.Delayed {
+		l.metrics.scope.Scope("faults").Counter("delayed").Incr(shard)
+	}
+	if r.Aborted {
+		l.metrics.scope.Scope("faults").Counter("aborted").Incr(shard)
 	}
 }
 

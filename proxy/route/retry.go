@@ -20,6 +20,10 @@ func policyOf(r *config.Router, s *config.Service, c *config.Client) resilience.
 		CutsResponse: s.CutsResponse, ForwardsDeadlines: r.ForwardsDeadlines,
 		Classifier: classifier(s.Classifier), TrustsClassHeaders: c.TrustsClassHeaders,
 	}
+	if s.Faults != (config.Faults{}) {
+		f := resilience.Faults(s.Faults)
+		p.Faults = &f
+	}
 	if r.IsLocal() && p.Classifier != classify.AllSuccessful {
 		p.Classifier = classify.NonRetryable5XX
 	}

@@ -42,6 +42,12 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.DtabSummaryApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("FailureAccrual"):
 		return &apiv1alpha1.FailureAccrualApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("FaultAbort"):
+		return &apiv1alpha1.FaultAbortApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("FaultDelay"):
+		return &apiv1alpha1.FaultDelayApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Faults"):
+		return &apiv1alpha1.FaultsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ForwardedHeader"):
 		return &apiv1alpha1.ForwardedHeaderApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ForwardedLabeler"):

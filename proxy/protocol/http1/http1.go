@@ -85,6 +85,8 @@ type Outcome struct {
 	// NotOpen says that an endpoint had no room and there was no other one; CannotRetry that the request could not be sent again since its
 	// body was not kept.
 	NotOpen, CannotRetry bool
+	// Delayed and Aborted tell of faults that were injected.
+	Delayed, Aborted bool
 	// Hop says whether the request went through the proxy on the endpoint's node in the end. HopFailures counts connects to such a
 	// proxy that failed, and HopResends requests that were sent again without it because it died before it answered.
 	Hop                     Hop

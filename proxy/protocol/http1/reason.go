@@ -40,6 +40,7 @@ const (
 	ReasonAttemptTimeout      = "attempt-timeout"
 	ReasonTotalTimeout        = "total-timeout"
 	ReasonDeadline            = "deadline-exceeded"
+	ReasonFault               = "injected-fault"
 	ReasonInterimAnswer       = "interim-answer"
 	ReasonClientClosed        = "client-closed"
 	ReasonClientStalled       = "client-stalled"

@@ -32,6 +32,9 @@ func (x *exchange) forward() bool {
 	x.repeats = x.policy.Classifier.Repeats(x.req.method)
 	x.setWall()
 	fail := x.expired(x.o.StartNs)
+	if fail == nil && x.policy.Faults != nil {
+		fail = x.inject(x.policy.Faults)
+	}
 	if fail == nil {
 		fail = x.buildRequest()
 	}

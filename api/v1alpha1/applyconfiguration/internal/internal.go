@@ -243,6 +243,33 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: window
       type:
         scalar: numeric
+- name: com.github.fairlead.fairlead.api.v1alpha1.FaultAbort
+  map:
+    fields:
+    - name: percent
+      type:
+        scalar: numeric
+    - name: status
+      type:
+        scalar: numeric
+- name: com.github.fairlead.fairlead.api.v1alpha1.FaultDelay
+  map:
+    fields:
+    - name: ms
+      type:
+        scalar: numeric
+    - name: percent
+      type:
+        scalar: numeric
+- name: com.github.fairlead.fairlead.api.v1alpha1.Faults
+  map:
+    fields:
+    - name: abort
+      type:
+        namedType: com.github.fairlead.fairlead.api.v1alpha1.FaultAbort
+    - name: delay
+      type:
+        namedType: com.github.fairlead.fairlead.api.v1alpha1.FaultDelay
 - name: com.github.fairlead.fairlead.api.v1alpha1.ForwardedHeader
   map:
     fields:
@@ -825,6 +852,9 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.fairlead.fairlead.api.v1alpha1.Service
   map:
     fields:
+    - name: faults
+      type:
+        namedType: com.github.fairlead.fairlead.api.v1alpha1.Faults
     - name: prefix
       type:
         scalar: string

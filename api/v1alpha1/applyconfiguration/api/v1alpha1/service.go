@@ -17,6 +17,8 @@ type ServiceApplyConfiguration struct {
 	ResponseClassifier *ResponseClassifierApplyConfiguration `json:"responseClassifier,omitempty"`
 	// retries says how requests that failed are sent again.
 	Retries *RetriesApplyConfiguration `json:"retries,omitempty"`
+	// faults are injected into a share of the requests, for tests and game days. While there are any, the Mesh says so in its Ready condition.
+	Faults *FaultsApplyConfiguration `json:"faults,omitempty"`
 }
 
 // ServiceApplyConfiguration constructs a declarative configuration of the Service type for use with
@@ -62,5 +64,13 @@ func (b *ServiceApplyConfiguration) WithResponseClassifier(value *ResponseClassi
 // If called multiple times, the Retries field is set to the value of the last call.
 func (b *ServiceApplyConfiguration) WithRetries(value *RetriesApplyConfiguration) *ServiceApplyConfiguration {
 	b.Retries = value
+	return b
+}
+
+// WithFaults sets the Faults field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Faults field is set to the value of the last call.
+func (b *ServiceApplyConfiguration) WithFaults(value *FaultsApplyConfiguration) *ServiceApplyConfiguration {
+	b.Faults = value
 	return b
 }
