@@ -6,7 +6,7 @@ import "slices"
 // whole statements where they can be, so that they move with the code.
 func mutations() []mutation {
 	return slices.Concat(requestMutations(), wireMutations(), overloadMutations(), balanceMutations(), policyMutations(), circuitMutations(), retryMutations(), timeMutations(), budgetMutations(), hopMutations(), watchMutations(), stateMutations(),
-		operatorMutations(), rulesMutations(), namerMutations(), sourceMutations(), edgeMutations(), languageMutations(), benchMutations(), upgradeMutations())
+		operatorMutations(), rulesMutations(), namerMutations(), sourceMutations(), edgeMutations(), languageMutations(), benchMutations(), upgradeMutations(), headMutations())
 }
 
 // watchMutations break the way from the API server to the endpoints.

@@ -7,7 +7,7 @@ const (
 	charToken  = 1 << iota // RFC 9110 section 5.6.2
 	charValue              // field-content with blanks, RFC 9110 section 5.5
 	charTarget             // what a request target may hold: no fragment; bytes of UTF-8 pass as servers in use expect
-	charHost               // RFC 3986 reg-name, IP literal and port; no userinfo, no list
+	charName               // RFC 3986 reg-name but for escapes; no list
 )
 
 // chars is the class table. It is computed once and never written again.
@@ -18,7 +18,7 @@ func charTable() (t [256]uint8) {
 		c := byte(i)
 		alnum := c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
 		if alnum {
-			t[i] |= charToken | charHost
+			t[i] |= charToken | charName
 		}
 		if c == '\t' || c >= ' ' && c != 0x7f {
 			t[i] |= charValue
@@ -30,8 +30,8 @@ func charTable() (t [256]uint8) {
 	for _, c := range "!#$%&'*+-.^_`|~" {
 		t[c] |= charToken
 	}
-	for _, c := range "-._~%!$&'()*+;=:[]" {
-		t[c] |= charHost
+	for _, c := range "-._~!$&'()*+;=" {
+		t[c] |= charName
 	}
 	return t
 }

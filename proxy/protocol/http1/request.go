@@ -199,7 +199,7 @@ func (r *Request) splitTarget() *Failure {
 	r.host = t[:end]
 	r.path = t[end:]
 	switch {
-	case len(r.host) == 0 || !all(r.host, charHost):
+	case !isAuthority(r.host):
 		return errBadTarget
 	case len(r.path) == 0 && string(r.method) == "OPTIONS":
 		r.path = asterisk
@@ -215,7 +215,7 @@ func (r *Request) splitTarget() *Failure {
 // splitAuthority takes the target of a CONNECT, which is a host and a port (RFC 9112 section 3.2.3).
 func (r *Request) splitAuthority() *Failure {
 	colon := bytes.LastIndexByte(r.target, ':')
-	if colon <= 0 || !all(r.target, charHost) {
+	if colon <= 0 || !isAuthority(r.target) {
 		return errBadAuthority
 	}
 	if port, err := strconv.ParseUint(string(r.target[colon+1:]), 10, 16); err != nil || port == 0 {
@@ -235,7 +235,7 @@ func (r *Request) checkHost() *Failure {
 	for i := range r.fields {
 		if r.fields[i].kind == kHost {
 			v := r.val(i)
-			if len(v) > 0 && !all(v, charHost) {
+			if len(v) > 0 && !isAuthority(v) {
 				return errBadHost
 			}
 			if !r.absolute {
