@@ -9,5 +9,11 @@ func headMutations() []mutation {
 			replace: "port[0] == ':'",
 			pkg:     "./test/conformance", run: "^TestWireCases$/^host:_two_ports",
 		},
+		{
+			name: "merge equal lengths", file: "proxy/protocol/http1/head.go",
+			search:  "if !ok || h.lengths > 0 {",
+			replace: "if !ok || h.lengths > 0 && n != h.length {",
+			pkg:     "./proxy/protocol/http1", run: "^TestRefusedRequests$/^equal_lengths$",
+		},
 	}
 }

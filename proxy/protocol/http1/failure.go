@@ -12,7 +12,7 @@ var (
 	errBadVersion     = &Failure{505, ReasonBadVersion, "only HTTP/1.0 and HTTP/1.1 are spoken here"}
 	errNoHost         = &Failure{400, ReasonBadHost, "an HTTP/1.1 request needs exactly one Host header"}
 	errBadHost        = &Failure{400, ReasonBadHost, "the Host header is not a host with an optional port"}
-	errBadLength      = &Failure{400, ReasonBadContentLength, "Content-Length is not one number"}
+	errBadLength      = &Failure{400, ReasonBadContentLength, "Content-Length is not one number, sent once"}
 	errLengthAndTE    = &Failure{400, ReasonBadTransferEncoding, "both Content-Length and Transfer-Encoding were sent"}
 	errTEIn10         = &Failure{400, ReasonBadTransferEncoding, "Transfer-Encoding does not exist in HTTP/1.0"}
 	errTETwice        = &Failure{400, ReasonBadTransferEncoding, "Transfer-Encoding was sent more than once"}

@@ -44,8 +44,6 @@ var wireCases = []wireCase{
 		want: cliOK, fresh: true},
 	{name: "length body", send: "POST /a HTTP/1.1\r\nHost: web\r\nContent-Length: 5\r\n\r\nhello",
 		up: "POST /a HTTP/1.1\r\nHost: web\r\nVia: 1.1 fairlead\r\nContent-Length: 5\r\n\r\nhello", reply: ok, want: cliOK},
-	{name: "equal lengths are merged", send: "POST /a HTTP/1.1\r\nHost: web\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello",
-		up: "POST /a HTTP/1.1\r\nHost: web\r\nVia: 1.1 fairlead\r\nContent-Length: 5\r\n\r\nhello", reply: ok, want: cliOK},
 	{name: "chunked body with extension and trailer",
 		send: "POST /a HTTP/1.1\r\nHost: web\r\nTransfer-Encoding: chunked\r\nTrailer: X-T\r\n\r\n" +
 			"05;a=b\r\nhello\r\n001\r\n!\r\n0\r\nX-T: 1\r\nContent-Length: 9\r\n\r\n",
