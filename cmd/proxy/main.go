@@ -59,7 +59,7 @@ func parse(args []string) (*flags, error) {
 	set.StringVar(&f.meshUID, "mesh-uid", "", "UID of that Mesh")
 	set.StringVar(&f.snapshotDir, "snapshot-dir", "", "folder for the snapshot of the last good state")
 	set.StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig to use in place of the Pod's service account")
-	set.DurationVar(&f.drain, "drain", 20*time.Second, "how long requests under way may take to end after SIGTERM")
+	set.DurationVar(&f.drain, "drain", 20*time.Second, "how long requests under way may take to end once nothing new is accepted; those that take longer are cut")
 	set.BoolVar(&f.validate, "validate", false, "check the file given by --config and exit")
 	set.BoolVar(&f.printVersion, "version", false, "print the version and exit")
 	if err := set.Parse(args); err != nil {
@@ -98,7 +98,7 @@ func run(f *flags) error {
 	}
 	defer flush()
 	limitMemory(log)
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	ctx, stop := untilSignal()
 	defer stop()
 	upgrade := make(chan os.Signal, 1)
 	signal.Notify(upgrade, syscall.SIGUSR2)
@@ -109,6 +109,29 @@ func run(f *flags) error {
 		o.Cluster = cluster(f)
 	}
 	return app.Run(ctx, o)
+}
+
+// untilSignal returns a context that ends with SIGTERM, or with SIGINT, of which its cause tells. Another one then ends the process at once,
+// as if nobody caught it: whoever sends it does not want to wait any longer.
+func untilSignal() (ctx context.Context, stop func()) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
+	go func() {
+		select {
+		case s := <-signals:
+			signal.Stop(signals)
+			if s == os.Interrupt {
+				cancel(app.ErrInterrupted)
+			}
+			cancel(nil)
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(signals)
+		cancel(nil)
+	}
 }
 
 func cluster(f *flags) *app.ClusterOptions {

@@ -17,6 +17,7 @@ import (
 	"github.com/fairlead/fairlead/proxy/handover"
 	"github.com/fairlead/fairlead/proxy/naming/dns"
 	"github.com/fairlead/fairlead/proxy/naming/k8s"
+	"github.com/fairlead/fairlead/proxy/protocol/http1"
 	"github.com/fairlead/fairlead/proxy/telemetry"
 	"github.com/fairlead/fairlead/proxy/transport"
 )
@@ -237,7 +238,8 @@ func (a *App) Config() *config.Config {
 	return a.config
 }
 
-// Shutdown drains: it stops accepting, lets requests under way end until ctx does, then closes everything.
+// Shutdown drains: it stops accepting, lets requests under way end until ctx does, then closes everything. If that cut requests or
+// tunnels, it returns a *http1.CutError.
 func (a *App) Shutdown(ctx context.Context) error {
 	a.applying.Lock()
 	a.ended = true
@@ -250,9 +252,12 @@ func (a *App) Shutdown(ctx context.Context) error {
 	for _, l := range listeners {
 		go func() { errs <- l.stop(ctx) }()
 	}
-	var err error
+	var cut http1.CutError
 	for range listeners {
-		err = errors.Join(err, <-errs)
+		var one *http1.CutError
+		if errors.As(<-errs, &one) {
+			cut.Cut, cut.Cause = cut.Cut+one.Cut, one.Cause
+		}
 	}
 	close(a.quit)
 	a.draining.Wait()
@@ -270,5 +275,8 @@ func (a *App) Shutdown(ctx context.Context) error {
 	a.resolver.Close()
 	a.discovered.Close()
 	a.guarded.Close()
-	return err
+	if cut.Cut > 0 {
+		return &cut
+	}
+	return nil
 }

@@ -19,15 +19,23 @@ import (
 	"github.com/fairlead/fairlead/proxy/control"
 	"github.com/fairlead/fairlead/proxy/handover"
 	"github.com/fairlead/fairlead/proxy/naming/k8s"
+	"github.com/fairlead/fairlead/proxy/protocol/http1"
 	"github.com/fairlead/fairlead/proxy/telemetry"
 	"github.com/fairlead/fairlead/proxy/telemetry/prometheus"
 )
 
-// lameDuck is how long a proxy in a cluster goes on accepting after it was told to end: until then others may not know yet.
-const lameDuck = 3 * time.Second
+// For how long a proxy goes on accepting after it was told to end: until then those who send requests may not know yet. In a cluster they
+// are told by way of the API server, elsewhere by a health check or a restart of their own.
+const (
+	clusterLameDuck = 3 * time.Second
+	lameDuck        = time.Second
+)
 
 // adminTimeout bounds the end of the admin server, which has nothing to lose.
 const adminTimeout = time.Second
+
+// ErrInterrupted is the cause of the end of Run's context where somebody at a terminal waits for it: nothing new is accepted then.
+var ErrInterrupted = errors.New("interrupted")
 
 // errDraining is why a process that ends is not ready.
 var errDraining = errors.New("draining")
@@ -88,7 +96,8 @@ type proxy struct {
 	took bool
 }
 
-// Run serves until ctx ends and then drains. It returns an error when it cannot start.
+// Run serves until ctx ends, goes on accepting for a while, unless the cause is ErrInterrupted, and then drains. It returns an error when it
+// cannot start, and when draining cut requests or tunnels.
 func Run(ctx context.Context, o RunOptions) error {
 	warnOfDescriptors(o.Log)
 	inherited, err := handover.Take()
@@ -115,15 +124,28 @@ func Run(ctx context.Context, o RunOptions) error {
 		o.Log.Info("Draining: another process has taken over", "pid", pid)
 		err = p.stopAdmin() // first, for the other one is ready
 	case <-ctx.Done():
-		o.Log.Info("Draining")
+		accepting := p.lameDuck(ctx)
+		o.Log.Info("Draining", "accepting", accepting.String(), "atMost", o.Drain.String())
 		p.end(errDraining)
-		if o.Cluster != nil {
-			wait(lameDuck, failed)
-		}
+		wait(accepting, failed)
 	}
 	err = errors.Join(err, p.stop())
 	cancel()
 	return errors.Join(err, <-failed)
+}
+
+// lameDuck returns for how long new connections are served after ctx ended.
+func (p *proxy) lameDuck(ctx context.Context) time.Duration {
+	p.mu.Lock()
+	took := p.took
+	p.mu.Unlock()
+	switch {
+	case p.options.Cluster != nil:
+		return clusterLameDuck
+	case errors.Is(context.Cause(ctx), ErrInterrupted) || !took: // without a configuration nobody was served
+		return 0
+	}
+	return lameDuck
 }
 
 func wait(d time.Duration, failed chan error) {
@@ -266,7 +288,12 @@ func (p *proxy) end(why error) {
 func (p *proxy) stop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), p.options.Drain)
 	defer cancel()
-	return errors.Join(p.app.Shutdown(ctx), p.stopAdmin())
+	err := p.app.Shutdown(ctx)
+	var cut *http1.CutError
+	if errors.As(err, &cut) {
+		err = fmt.Errorf("%s: still under way %v after draining began; see --drain", cut.Error(), p.options.Drain)
+	}
+	return errors.Join(err, p.stopAdmin())
 }
 
 // stopAdmin ends the admin server, if there is one that has not ended.

@@ -104,7 +104,7 @@ func (u *upgrader) try(ctx context.Context) error {
 	}
 	pid, err := handover.Start(ctx, handover.Options{
 		Path: u.path, Args: os.Args, Env: os.Environ(), Sockets: u.proxy.sockets(), Upgrades: u.nDone + 1, Failures: u.nFailed,
-		Timeout: upgradeTimeout, Grace: u.proxy.options.Drain + adminTimeout,
+		Timeout: upgradeTimeout, Grace: u.proxy.options.Drain + lameDuck + adminTimeout,
 	})
 	if err != nil {
 		u.proxy.release()

@@ -20,6 +20,8 @@ type conn struct {
 	// up is the endpoint's connection in use, for kill alone.
 	up   atomic.Pointer[transport.Conn]
 	dead atomic.Bool
+	// busy is true while a request or a tunnel is under way, from its first byte on.
+	busy atomic.Bool
 	// served is true after the first request.
 	served bool
 	// label is the connection's own in Forwarded, once it was needed.
@@ -64,12 +66,14 @@ func (c *conn) turn() bool {
 		return false // closed by the client, idle for too long, or draining: nothing was asked, so nothing is owed
 	}
 	c.served = true
+	c.busy.Store(true)
 	x := c.s.scratch.Get().(*exchange)
 	x.begin(c, b, n)
 	keep := true
 	for keep && x.in.r < x.in.w {
 		keep = x.request()
 	}
+	c.busy.Store(false) // before the linger, which has been answered
 	if !keep && x.linger && !c.dead.Load() {
 		x.lingerRead()
 	}

@@ -188,7 +188,8 @@ func TestShutdownHard(t *testing.T) {
 	<-asked
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := r.s.Shutdown(ctx); !errors.Is(err, context.Canceled) {
+	var cut *CutError
+	if err := r.s.Shutdown(ctx); !errors.Is(err, context.Canceled) || !errors.As(err, &cut) || cut.Cut != 1 {
 		t.Errorf("got %v", err)
 	}
 	if o := r.target.outcome(t, 0); o.Reason != ReasonShutdown {

@@ -2,6 +2,7 @@ package http1
 
 import (
 	"context"
+	"strconv"
 	"sync"
 	"sync/atomic"
 
@@ -117,8 +118,27 @@ func (s *Server) Serve(l *transport.Listener) {
 	}
 }
 
+// CutError is what Shutdown returns when it had to end requests or tunnels.
+type CutError struct {
+	// Cut is how many they were.
+	Cut int
+	// Cause is the error of Shutdown's context.
+	Cause error
+}
+
+// Error implements error.
+func (e *CutError) Error() string {
+	if e.Cut == 1 {
+		return "1 request or tunnel was cut"
+	}
+	return strconv.Itoa(e.Cut) + " requests and tunnels were cut"
+}
+
+// Unwrap returns the cause.
+func (e *CutError) Unwrap() error { return e.Cause }
+
 // Shutdown stops accepting, gives each connection that waits for a request up to a second to bring one more, lets each answer the request
-// it is at with Connection: close, and closes what is left when ctx ends; then it returns ctx's error.
+// it is at with Connection: close, and closes what is left when ctx ends. If that cut anything, it returns a *CutError.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	s.draining.Store(true)
@@ -145,12 +165,19 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 	s.mu.Lock()
 	s.killed = true
+	cut := 0
 	for c := range s.conns {
+		if c.busy.Load() {
+			cut++
+		}
 		c.kill()
 	}
 	s.mu.Unlock()
 	<-quiet
-	return ctx.Err()
+	if cut > 0 {
+		return &CutError{Cut: cut, Cause: ctx.Err()}
+	}
+	return nil
 }
 
 // enter registers c, or reports that the server was killed already.
