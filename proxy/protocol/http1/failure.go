@@ -8,6 +8,7 @@ var (
 	errBadHeaderName  = &Failure{400, ReasonBadHeader, "a header line has no valid name before its colon, or is folded"}
 	errBadHeaderValue = &Failure{400, ReasonBadHeader, "a header value holds a control character"}
 	errBadRequestLine = &Failure{400, ReasonBadRequestLine, "the request line is not: method, target, HTTP version"}
+	errTLS            = &Failure{400, ReasonTLS, "TLS was sent to a port that speaks plain-text HTTP: use http:// or another port"}
 	errBadTarget      = &Failure{400, ReasonBadTarget, "the request target is neither a path nor an http URL"}
 	errBadVersion     = &Failure{505, ReasonBadVersion, "only HTTP/1.0 and HTTP/1.1 are spoken here"}
 	errNoHost         = &Failure{400, ReasonBadHost, "an HTTP/1.1 request needs exactly one Host header"}

@@ -3,6 +3,7 @@ package http1
 // Reasons of failures that this package itself finds: metric label, log field and part of l5d-err. Routers add their own.
 const (
 	ReasonBadRequestLine      = "bad-request-line"
+	ReasonTLS                 = "tls-on-plain-port"
 	ReasonBadTarget           = "bad-target"
 	ReasonBadHeader           = "bad-header"
 	ReasonBadHost             = "bad-host"

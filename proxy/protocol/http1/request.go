@@ -100,9 +100,15 @@ func (r *Request) reset() {
 	*r = Request{head: h}
 }
 
+// tlsHandshake is the first byte of TLS (RFC 8446, section 5.1), and no part of a method.
+const tlsHandshake = 0x16
+
 // parse goes on with the head, b being all of its bytes so far. When done, r.pos is its length and r is checked by every rule of
 // RFC 9112 on which two parsers could disagree.
 func (r *Request) parse(b []byte, lim headLimits) (done bool, fail *Failure) {
+	if len(b) > 0 && b[0] == tlsHandshake {
+		return false, errTLS // at once: it may have no line to wait for the end of
+	}
 	done, fail = r.scan(b, lim, r.firstLine)
 	if !done || fail != nil {
 		return false, fail
