@@ -21,9 +21,10 @@ const maxInterims = 64
 // clientCheck is how often a connection whose endpoint keeps it waiting looks whether its client left.
 const clientCheck = time.Second
 
-// failureClass says whether a failure speaks against the endpoint.
+// failureClass says whether a failure speaks against the endpoint, or the proxy: a mistake of the client does not, and 501 and 505 are
+// among the answers to those.
 func failureClass(f *Failure) classify.Class {
-	if f.Status < 500 {
+	if f.Status < 500 || f.Status == 501 || f.Status == 505 {
 		return classify.Ignored
 	}
 	return classify.Failure

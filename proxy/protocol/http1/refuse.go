@@ -19,7 +19,7 @@ func (x *exchange) refuse(fail *Failure, closing bool) bool {
 	fail = fail.withLimit(x.limits)
 	x.o.Reason = fail.Reason
 	x.o.Class = failureClass(fail)
-	x.logFailure(fail)
+	x.logFailure(fail, fail.Status)
 	if fail.Status == 0 {
 		x.linger = false
 		return false
@@ -167,9 +167,9 @@ func (g *logGate) pass(now int64) (suppressed int64, ok bool) {
 	return g.suppressed.Swap(0), true
 }
 
-// logFailure writes one line about a failure that an operator can act on. Those of clients alone are for debugging,
-// but for too many proxies: that is a loop of rules.
-func (x *exchange) logFailure(fail *Failure) {
+// logFailure writes one line about a failure that an operator can act on, and the status that the client got. Those of clients alone are
+// for debugging, but for too many proxies: that is a loop of rules.
+func (x *exchange) logFailure(fail *Failure, status int) {
 	log := *x.s.log.Load()
 	if failureClass(fail) == classify.Ignored && fail != errCallDepth {
 		log = log.V(1)
@@ -185,6 +185,6 @@ func (x *exchange) logFailure(fail *Failure) {
 	if x.node != nil {
 		endpoint = x.node.Endpoint.Addr.String()
 	}
-	log.Info("Request failed", "reason", fail.Reason, "status", fail.Status, "message", fail.Message,
+	log.Info("Request failed", "reason", fail.Reason, "status", status, "message", fail.Message,
 		"client", x.c.tc.Remote().String(), "endpoint", endpoint, "suppressed", suppressed)
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/fairlead/fairlead/proxy/resilience/classify"
 	"github.com/fairlead/fairlead/proxy/transport"
 )
 
@@ -106,8 +107,12 @@ func TestRefusedRequests(t *testing.T) {
 				t.Fatalf("got %q", h)
 			}
 			_ = c.c.CloseWrite()
-			if got := r.s.observer.(*seen).next(t); got.Reason != tc.reason || got.Status == 0 {
+			got := r.s.observer.(*seen).next(t)
+			if got.Reason != tc.reason || got.Status == 0 {
 				t.Errorf("got reason %q, status %d, want %q", got.Reason, got.Status, tc.reason)
+			}
+			if got.Class != classify.Ignored { // whatever the status: it is the client's mistake
+				t.Errorf("got class %v", got.Class)
 			}
 		})
 	}

@@ -176,15 +176,12 @@ func (x *exchange) fillResponse() (ended bool, fail *Failure) {
 // failBody ends a response that cannot be completed: the client must see that it is cut.
 func (x *exchange) failBody(fail *Failure, out framing) {
 	x.o.Reason = fail.Reason
-	x.o.Class = classify.Failure
-	if fail.Status < 500 {
-		x.o.Class = classify.Ignored
-	}
+	x.o.Class = failureClass(fail)
 	x.linger = false
 	if out == framingClose {
 		x.c.tc.Reset() // an ordinary end would look like a whole body
 	}
-	x.logFailure(fail)
+	x.logFailure(x.named(fail), x.o.Status)
 }
 
 // startBody lets the rest of the request's body follow on a goroutine of its own, which ends before the exchange does.

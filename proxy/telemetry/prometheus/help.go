@@ -12,7 +12,7 @@ func helpOf(leaf string) string {
 	case "failures_by_reason":
 		return "Failed requests by the reason that l5d-err and the log give."
 	case "refused_by_reason":
-		return "Requests that were answered with a status 4xx here, by the reason that l5d-err gives."
+		return "Requests that were refused for what is wrong with them, by the reason that l5d-err gives."
 	case "overrides":
 		return "Names kept for requests with rules of their own."
 	case "override_evicts":
