@@ -166,8 +166,8 @@ func (l *listener) RequestFinished(shard uint32, o *http1.Outcome) {
 		class = 0
 	}
 	m.classes[class].Incr(shard)
-	m.received.Add(shard, uint64(o.RequestBytes))
-	m.sent.Add(shard, uint64(o.ResponseBytes))
+	m.received.Add(shard, uint64(o.Received))
+	m.sent.Add(shard, uint64(o.Sent))
 	if !o.Tunnel {
 		m.latency.AddDuration(shard, time.Duration(o.LatencyNs()))
 	}

@@ -73,7 +73,9 @@ func (c *Conn) askNow(fd uintptr) bool {
 	}
 	a.done = true
 	n, errno := write(fd, a.p)
-	if a.n = max(n, 0); errno != 0 && errno != syscall.EAGAIN {
+	a.n = max(n, 0)
+	c.sent += int64(a.n)
+	if errno != 0 && errno != syscall.EAGAIN {
 		return c.readable(fd)
 	}
 	// On a new connection the peer may have spoken before the wait began, which the poller does not tell again. On one that was reused the

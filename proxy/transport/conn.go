@@ -50,6 +50,9 @@ type Conn struct {
 	poll                  [1]unix.PollFd
 	onPoll                func(fd uintptr)
 
+	// received and sent are what the kernel gave and took; the goroutine that reads writes the former, the one that writes the latter.
+	received, sent int64
+
 	idleSince, born int64
 	reused          bool
 	closed          atomic.Bool
@@ -100,6 +103,9 @@ func (c *Conn) Local() netip.AddrPort {
 	ap := a.AddrPort()
 	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
 }
+
+// Moved returns how many bytes were read and written so far. Nobody may be reading or writing meanwhile.
+func (c *Conn) Moved() (received, sent int64) { return c.received, c.sent }
 
 // Shard returns the number given when the connection was made; it selects shards of pools, counters and histograms.
 func (c *Conn) Shard() uint32 { return c.shard }
@@ -175,6 +181,7 @@ func (c *Conn) Read(p []byte, want int64, stop *atomic.Bool) (int, error) {
 		err := c.raw.Read(c.onRead)
 		in := c.in
 		c.in = moved{}
+		c.received += int64(in.n)
 		if err == nil {
 			return in.n, in.err
 		}
@@ -243,6 +250,7 @@ func (c *Conn) lazyResult() (*Buffer, int, error) {
 	if l.err != nil {
 		return nil, 0, l.err
 	}
+	c.received += int64(l.n)
 	return l.buf, l.n, nil
 }
 
@@ -291,6 +299,7 @@ func (c *Conn) Write(p []byte, stall time.Duration, stop *atomic.Bool) (int, err
 		n, failed := c.out.n, c.out.err
 		c.out = moved{}
 		done += n
+		c.sent += int64(n)
 		if err == nil {
 			return done, failed
 		}

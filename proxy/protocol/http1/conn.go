@@ -24,6 +24,8 @@ type conn struct {
 	busy atomic.Bool
 	// served is true after the first request.
 	served bool
+	// received and sent are what the connection had moved when its last outcome was told.
+	received, sent int64
 	// label is the connection's own in Forwarded, once it was needed.
 	label randomLabel
 }
@@ -354,6 +356,9 @@ func (x *exchange) skipBody() bool {
 func (x *exchange) finish(keep bool) bool {
 	x.o.EndNs = transport.Now()
 	x.o.Node = x.node
+	received, sent := x.c.tc.Moved()
+	x.o.Received, x.o.Sent = received-x.c.received, sent-x.c.sent
+	x.c.received, x.c.sent = received, sent
 	if x.target != nil {
 		x.target.Finish(x.shard, &x.o)
 	}

@@ -75,6 +75,9 @@ type Outcome struct {
 	StartNs, HeadNs, EndNs int64
 	// RequestBytes and ResponseBytes count bodies only.
 	RequestBytes, ResponseBytes int64
+	// Received and Sent are all bytes that the client's connection moved since its last outcome: heads and framing too, and what was read
+	// of a request that follows.
+	Received, Sent int64
 	// ConnectRetries counts attempts that moved to another endpoint after a failed connect, or because one had no room; Resends counts re-sends after a reused
 	// connection turned out to be dead.
 	ConnectRetries, Resends int

@@ -79,3 +79,36 @@ func TestLogOfACutResponse(t *testing.T) {
 		}
 	}
 }
+
+// What a listener moved is all bytes of its connections: heads, framing and what is refused.
+func TestOutcomeCountsAllBytes(t *testing.T) {
+	t.Parallel()
+	e := newEndpoint(t, func(_ int, c *client) {
+		for {
+			if _, ok2 := c.tryHead(); !ok2 {
+				return
+			}
+			c.reply(ok)
+		}
+	})
+	seen := newSeen()
+	r := newRig(t, rigOptions{obs: seen}, e.addr)
+	c := r.dial()
+	for _, x := range []struct{ send, want string }{
+		{get, cliOK},
+		{"POST /a HTTP/1.1\r\nHost: web\r\nContent-Length: 3\r\n\r\nabc", cliOK},
+	} {
+		c.send(x.send)
+		c.expect(x.want)
+		if o := seen.next(t); o.Received != int64(len(x.send)) || o.Sent != int64(len(x.want)) {
+			t.Errorf("received %d, sent %d, want %d and %d", o.Received, o.Sent, len(x.send), len(x.want))
+		}
+	}
+	bad := "GET a HTTP/1.1\r\nHost: web\r\n\r\n"
+	c.send(bad)
+	h := c.head()
+	_ = c.c.CloseWrite()
+	if o := seen.next(t); o.Received != int64(len(bad)) || o.Sent <= int64(len(h)) {
+		t.Errorf("received %d, sent %d of a refusal", o.Received, o.Sent)
+	}
+}

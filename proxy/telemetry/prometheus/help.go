@@ -30,9 +30,9 @@ func helpOf(leaf string) string {
 	case "pending":
 		return "Requests under way."
 	case "received_bytes":
-		return "Bytes read from connections."
+		return "Bytes read from connections, with heads and framing, told when a request ends."
 	case "sent_bytes":
-		return "Bytes written to connections."
+		return "Bytes written to connections, with heads and framing, told when a request ends."
 	case "request_latency_ms":
 		return "Time from the request's first byte to the response's last."
 	case "connect_latency_ms":
