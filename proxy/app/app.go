@@ -5,7 +5,6 @@ package app
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/netip"
 	"sync"
 	"time"
@@ -181,32 +180,9 @@ func (a *App) tellFaults(cfg *config.Config) {
 	}
 }
 
-// open opens the listeners that cfg has and the App has not. On error none stays open.
-func (a *App) open(ctx context.Context, cfg *config.Config) (map[netip.AddrPort]*listener, error) {
-	opened := make(map[netip.AddrPort]*listener)
-	for i := range cfg.Routers {
-		for _, s := range cfg.Routers[i].Servers {
-			addr, err := netip.ParseAddrPort(s.Addr)
-			if err == nil && a.listeners[addr] == nil {
-				var l *listener
-				if l, err = a.listen(ctx, addr, s); err == nil {
-					opened[addr] = l
-				}
-			}
-			if err != nil {
-				for _, l := range opened {
-					l.tcp.Close()
-				}
-				return nil, fmt.Errorf("router %s: server %s: %w", cfg.Routers[i].Name, s.Addr, err)
-			}
-		}
-	}
-	return opened, nil
-}
-
 // retire drains the listeners that cfg has no more, and takes up the new ones.
 func (a *App) retire(cfg *config.Config, fresh []*listener) {
-	wanted, timeout := make(map[netip.AddrPort]bool), a.drainTimeout
+	wanted := make(map[netip.AddrPort]bool)
 	for i := range cfg.Routers {
 		for _, s := range cfg.Routers[i].Servers {
 			wanted[netip.MustParseAddrPort(s.Addr)] = true
@@ -216,19 +192,25 @@ func (a *App) retire(cfg *config.Config, fresh []*listener) {
 	defer a.mu.Unlock()
 	for addr, l := range a.listeners {
 		if !wanted[addr] {
-			delete(a.listeners, addr)
-			l.tcp.Close()   // now, so that the address can come back with the next configuration
-			l.scope.Close() // as with a router
-			a.draining.Go(func() {
-				ctx, cancel := context.WithTimeout(context.Background(), timeout)
-				defer cancel()
-				_ = l.stop(ctx) // requests that outlive the drain were cut off: the listener counts them
-			})
+			a.leave(l)
 		}
 	}
 	for _, l := range fresh {
 		a.listeners[l.addr] = l
 	}
+}
+
+// leave ends a listener: its address is free at once, and its requests may finish. a.mu is held.
+func (a *App) leave(l *listener) {
+	delete(a.listeners, l.addr)
+	l.tcp.Close()   // now, so that the address can come back with the next configuration
+	l.scope.Close() // as with a router
+	timeout := a.drainTimeout
+	a.draining.Go(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), timeout)
+		defer cancel()
+		_ = l.stop(ctx) // requests that outlive the drain were cut off: the listener counts them
+	})
 }
 
 // Config returns what is served, or nil.

@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -209,39 +207,6 @@ func (p *proxy) apply(ctx context.Context, cfg *config.Config) error {
 		return err
 	}
 	p.serving.Do(p.begun)
-	return nil
-}
-
-func (p *proxy) serve(ctx context.Context, cfg *config.Config) error {
-	at := net.JoinHostPort(cfg.Mesh.Spec.Admin.IP, strconv.Itoa(int(cfg.Mesh.Spec.Admin.Port)))
-	p.mu.Lock()
-	old, oldAt := p.admin, p.at
-	p.mu.Unlock()
-	next := old
-	var inherited *net.TCPListener
-	if at != oldAt {
-		next = admin.NewServer(p.pages())
-		if inherited = p.inherited.Listener(at); inherited == nil {
-			if err := next.Start(ctx, at); err != nil {
-				return err
-			}
-		}
-	}
-	if err := p.app.Apply(ctx, cfg); err != nil {
-		if next != old {
-			err = errors.Join(err, shutdownAdmin(next))
-		}
-		return err
-	}
-	p.mu.Lock()
-	p.admin, p.at, p.took = next, at, true
-	p.mu.Unlock()
-	if inherited != nil {
-		next.Serve(inherited) // not before: until here the old process answers that it is ready, and this one is not
-	}
-	if next != old && old != nil {
-		_ = shutdownAdmin(old) // it only read
-	}
 	return nil
 }
 

@@ -39,7 +39,7 @@ func checkAddresses(ps *problems, spec *v1alpha1.MeshSpec) {
 			return
 		}
 		for _, other := range all {
-			if clash(addr, other.addr) {
+			if Clash(addr, other.addr) {
 				ps.at(field+".port", "%s is already taken by %s (%s)", addr, other.field, other.addr)
 				return
 			}
@@ -54,8 +54,8 @@ func checkAddresses(ps *problems, spec *v1alpha1.MeshSpec) {
 	}
 }
 
-// clash reports whether two listeners exclude each other. All addresses of one family count as all of both, as they do on Linux
+// Clash reports whether two listeners exclude each other. All addresses of one family count as all of both, as they do on Linux
 // where IPv6 sockets take IPv4 connections too.
-func clash(a, b netip.AddrPort) bool {
+func Clash(a, b netip.AddrPort) bool {
 	return a.Port() == b.Port() && (a.Addr() == b.Addr() || a.Addr().IsUnspecified() || b.Addr().IsUnspecified())
 }
