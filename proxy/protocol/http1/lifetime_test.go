@@ -196,3 +196,27 @@ func TestShutdownHard(t *testing.T) {
 		t.Errorf("got %+v", o)
 	}
 }
+
+// A request whose time is up when it is about to be written says so: the endpoint was silent for no time at all.
+func TestTotalTimeoutBeforeTheWrite(t *testing.T) {
+	t.Parallel()
+	e := newEndpoint(t, func(_ int, c *client) {
+		for {
+			if _, ok2 := c.tryHead(); !ok2 {
+				return
+			}
+			c.reply(ok)
+		}
+	})
+	r := newRig(t, rigOptions{}, e.addr)
+	c := r.dial()
+	c.send(get) // its connection is there for the next one
+	c.expect(cliOK)
+	late := &target{changed: make(chan struct{}), nodes: r.target.nodes, policy: resilience.Policy{Timeouts: resilience.Timeouts{Total: 1}}}
+	r.s.SetRouter(fixedRouter{late})
+	c.send(get)
+	c.head()
+	if o := late.outcome(t, 0); o.Reason != ReasonTotalTimeout {
+		t.Errorf("got %+v", o)
+	}
+}
