@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -58,6 +57,22 @@ func TestOneAddressAndAll(t *testing.T) {
 	serves("once there is room")
 }
 
+// assembled is a process without a cluster that has no configuration yet.
+func assembled(t *testing.T) *proxy {
+	t.Helper()
+	p := &proxy{metrics: telemetry.New(), applying: make(chan struct{}, 1)}
+	p.options = RunOptions{Config: filepath.Join(t.TempDir(), "mesh.yaml"), Log: testr.NewWithInterface(t, testr.Options{})}
+	if err := p.assemble(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := p.stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return p
+}
+
 // The admin server and a router may exchange their ports, and the admin server its address, in one edit; what cannot be bound changes
 // nothing.
 func TestAdminPortIsExchanged(t *testing.T) {
@@ -68,19 +83,7 @@ func TestAdminPortIsExchanged(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer other.Close()
-	p := &proxy{metrics: telemetry.New(), applying: make(chan struct{}, 1)}
-	p.options = RunOptions{Config: filepath.Join(t.TempDir(), "mesh.yaml"), Log: testr.NewWithInterface(t, testr.Options{}), Drain: 0}
-	if err := os.WriteFile(p.options.Config, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := p.assemble(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := p.stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	p := assembled(t)
 	apply := func(adminIP string, admin int, ip string, port int) error {
 		text := strings.Replace(at(ip, port, "/svc/web => "+inet(web)), "spec:\n", fmt.Sprintf("spec:\n  admin: {ip: '%s', port: %d}\n", adminIP, admin), 1)
 		return p.apply(t.Context(), decode(t, text))

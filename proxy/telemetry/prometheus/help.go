@@ -1,70 +1,110 @@
 package prometheus
 
-// helpOf describes a metric by its own name, empty if the name says all that is known.
-func helpOf(leaf string) string {
-	switch leaf {
-	case "requests":
-		return "Requests received."
-	case "success":
-		return "Requests that the response classifier counted as a success."
-	case "failures":
-		return "Requests that the response classifier counted as a failure."
-	case "failures_by_reason":
-		return "Failed requests by the reason that l5d-err and the log give."
-	case "refused_by_reason":
-		return "Requests that were refused for what is wrong with them, by the reason that l5d-err gives."
-	case "overrides":
-		return "Names kept for requests with rules of their own."
-	case "override_evicts":
-		return "Names of requests with rules of their own that made room for others."
-	case "failures_by_source":
-		return "Failed requests by the part of the proxy that failed them."
-	case "responses":
-		return "Responses by status code; error if the connection ended without one."
-	case "response_classes":
-		return "Responses by class of status code."
-	case "connects":
-		return "Connections opened."
-	case "connections":
-		return "Connections open."
-	case "pending":
-		return "Requests under way."
-	case "received_bytes":
-		return "Bytes read from connections, with heads and framing, told when a request ends."
-	case "sent_bytes":
-		return "Bytes written to connections, with heads and framing, told when a request ends."
-	case "request_latency_ms":
-		return "Time from the request's first byte to the response's last."
-	case "connect_latency_ms":
-		return "Time to open a connection."
-	case "connection_duration":
-		return "Time that connections were open."
-	case "connection_requests":
-		return "Requests per connection."
-	case "per_request":
-		return "Retries per request."
-	case "size":
-		return "Endpoints in the balancer."
-	case "available":
-		return "Endpoints that may be chosen."
-	case "algorithm":
-		return "1 for the balancer in use."
-	case "nodes":
-		return "Places and metrics in the metric tree."
-	case "max_nodes":
-		return "Most places and metrics the metric tree may hold."
-	case "folded":
-		return "Places and metrics folded into one named other because the metric tree was full."
-	case "unseen":
-		return "Places and metrics that no exporter sees because the metric tree was full or their name taken."
-	case "dropped":
-		return "Metrics left out of the last scrape because another renders to the same name."
-	case "config_stale_seconds":
-		return "Time since the configuration was last confirmed by its source."
-	case "budget_exhausted":
-		return "Retries not made because the budget was used up."
-	case "max_effort_exhausted":
-		return "Picks that found no endpoint available and took one all the same."
+import "strings"
+
+// helpOf describes a metric by its own name and the last step of its place, empty if nothing is known of it. steps are those of its place.
+func helpOf(steps, leaf string) string {
+	parent := steps[strings.LastIndexByte(steps, '/')+1:]
+	for _, key := range [...]string{parent + "/" + leaf, leaf, parent + "/*"} {
+		if text := helps[key]; text != "" {
+			return text
+		}
 	}
 	return ""
+}
+
+// helps says what a metric is: by place and name where a name means several things, else by name, and for all of a place by "*".
+var helps = map[string]string{
+	"requests":             "Requests received.",
+	"success":              "Requests that the response classifier counted as a success.",
+	"failures":             "Requests that the response classifier counted as a failure.",
+	"failures_by_reason":   "Failed requests by the reason that l5d-err and the log give.",
+	"refused_by_reason":    "Requests that were refused for what is wrong with them, by the reason that l5d-err gives.",
+	"failures_by_source":   "Failed requests by the part of the proxy that failed them.",
+	"responses":            "Responses by status code; error if the connection ended without one.",
+	"response_classes":     "Responses by class of status code.",
+	"connects":             "Connections opened.",
+	"closes":               "Connections closed.",
+	"connections":          "Connections open.",
+	"refused_connections":  "Connections reset because maxConnections were open.",
+	"starved_connections":  "Connections reset because the process had too few file descriptors left.",
+	"accept_errors":        "Accepts that failed.",
+	"pending":              "Requests under way.",
+	"received_bytes":       "Bytes read from connections, with heads and framing, told when a request ends.",
+	"sent_bytes":           "Bytes written to connections, with heads and framing, told when a request ends.",
+	"request_latency_ms":   "Time from the request's first byte to the response's last.",
+	"connect_latency_ms":   "Time to open a connection.",
+	"connection_duration":  "Time that connections were open.",
+	"connection_requests":  "Requests per connection.",
+	"per_request":          "Retries per request.",
+	"retries/total":        "Retries.",
+	"requeues":             "Requests sent again that nothing was done for: no connection came to be, there was no room, or a kept one had died.",
+	"requeues_per_request": "Requeues per request.",
+	"budget":               "Retries or requeues that could be paid now.",
+	"request_limit":        "Requests not sent again because one may be only so often.",
+	"not_open":             "Requests not sent again because there was no other endpoint.",
+	"cannot_retry":         "Requests not sent again because their body was not kept.",
+	"budget_exhausted":     "Requests not sent again because the budget was used up.",
+	"config_stale_seconds": "Time since the configuration was last confirmed by its source.",
+
+	"size":                 "Endpoints in the balancer.",
+	"available":            "Endpoints that may be chosen.",
+	"algorithm":            "1 for the balancer in use.",
+	"adds":                 "Endpoints that came to the balancer.",
+	"removes":              "Endpoints that left the balancer.",
+	"max_effort_exhausted": "Picks that found no endpoint available and took one all the same.",
+	"removals":             "Times that failure accrual left an endpoint alone.",
+	"revivals":             "Times that an endpoint that was left alone came back.",
+	"probes":               "Requests that tried an endpoint that was left alone.",
+	"spared":               "Endpoints not left alone because too many were already.",
+	"removed_for_ms":       "Time for which endpoints were left alone.",
+
+	"bindcache/size":    "Names kept.",
+	"misses":            "Names that were not kept yet when a request came for them.",
+	"evicts":            "Names that made room for others.",
+	"overrides":         "Names kept for requests with rules of their own.",
+	"override_evicts":   "Names of requests with rules of their own that made room for others.",
+	"bindcache/refused": "Bound names turned away because as many as are kept are in use.",
+
+	"taken":                "Requests that went through the proxy on the endpoint's node.",
+	"missing":              "Requests that went to the endpoint itself because no proxy on its node could be used.",
+	"connect_failures":     "Connects to the proxy on the endpoint's node that failed.",
+	"resends":              "Requests sent again without the proxy on the endpoint's node because it died.",
+	"obeyed":               "Requests that went to the endpoint that another proxy chose.",
+	"unknown":              "Choices of another proxy of an endpoint that is not known here.",
+	"elsewhere":            "Choices of another proxy of an endpoint that is not on this node.",
+	"unavailable":          "Choices of another proxy of an endpoint that does not serve any more.",
+	"chosen/refused":       "Choices of another proxy that could not be followed: the headers say nothing that makes sense.",
+	"remote":               "Requests sent to an endpoint of another node, because none on this node serves.",
+	"bad_files":            "Versions of a file that were not taken.",
+	"services":             "Services known.",
+	"endpoints":            "Endpoints known.",
+	"ignored/*":            "Services, EndpointSlices and parts of them that were left out as of no use here.",
+	"events":               "Changes that watches told of.",
+	"relists":              "Lists made anew because a watch could not go on.",
+	"watch_errors":         "Lists and watches that failed.",
+	"silences":             "Watches ended because nothing came for too long.",
+	"dns/names":            "Host names and services kept live.",
+	"dns/queries":          "Questions asked of name servers.",
+	"dns/failures":         "Questions that were not answered.",
+	"dns/refused":          "Names beyond those that are kept live.",
+	"reloads":              "Configurations served.",
+	"reload_failures":      "Configurations that were not served.",
+	"config_refused":       "1 while the file is not what is served.",
+	"control/refused":      "Objects of which the newest generation is refused.",
+	"reports":              "Reports written about this proxy.",
+	"report_failures":      "Reports that could not be written.",
+	"snapshots":            "Snapshots written.",
+	"snapshot_failures":    "Snapshots that could not be written.",
+	"upgrades":             "Hot upgrades since the first process.",
+	"upgrade_failures":     "Hot upgrades that failed, since the first process.",
+	"admin/requests":       "Requests to the admin port.",
+	"rejected":             "Requests to the admin port beyond those served at once.",
+	"connections_rejected": "Connections to the admin port beyond those open at once.",
+	"nodes":                "Places and metrics in the metric tree.",
+	"max_nodes":            "Most places and metrics the metric tree may hold.",
+	"folded":               "Places and metrics folded into one named other because the metric tree was full.",
+	"unseen":               "Places and metrics that no exporter sees because the metric tree was full or their name taken.",
+	"prometheus/errors":    "Scrapes that were cut short or incomplete.",
+	"dropped":              "Metrics left out of the last scrape because another renders to the same name.",
 }

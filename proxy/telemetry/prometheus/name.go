@@ -119,7 +119,7 @@ func (n name) path() string { return strings.TrimPrefix(n.steps+"/"+n.leaf, "/")
 
 // render returns the family of a name.
 func (n name) render(prefix string) *family {
-	f := &family{kind: n.kind, scale: 1, help: helpOf(n.leaf)}
+	f := &family{kind: n.kind, scale: 1, help: helpOf(n.steps, n.leaf)}
 	if f.help == "" {
 		f.help = "Metric " + n.path() + " of the tree."
 	}
