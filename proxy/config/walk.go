@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -132,7 +133,9 @@ func (w *walker) knownKey(key *yaml.Node, p *plan, lines []int, at *step) int {
 			return -1
 		}
 		hint := spelling.DidYouMean(key.Value, p.names)
-		if hint == "" {
+		if name, _, found := strings.Cut(key.Value, ":"); found && slices.Contains(p.names, name) {
+			hint = fmt.Sprintf(": write a blank after the colon of %q, which is part of the key otherwise", name)
+		} else if hint == "" {
 			hint = ", expected " + orList(p.names)
 		}
 		w.at(key, at.String(), "unknown key "+shown(key.Value)+hint)
