@@ -221,7 +221,7 @@ func (c *Cluster) serve(ctx context.Context, cfg *config.Config, current bool) e
 	}
 	c.reloads.Incr(0)
 	c.confirm(cfg, current)
-	c.opts.Log.Info("Configuration served", "meshGeneration", cfg.Mesh.Generation, "revision", cfg.Revision,
+	c.opts.Log.Info("Configuration served", "meshGeneration", cfg.Mesh.Generation, "dtabRevision", cfg.Revision,
 		"dtabs", len(cfg.Dtabs), "fromDisk", !current)
 	return nil
 }

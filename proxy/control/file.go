@@ -279,7 +279,7 @@ func (f *File) record(cfg *config.Config, err error) {
 		f.reloads.Incr(0)
 		f.refused.Set(0)
 		if wrong || !same(cfg, before) {
-			f.opts.Log.Info("Configuration served", "path", f.opts.Path, "mesh", cfg.Mesh.Name, "revision", cfg.Revision, "dtabs", len(cfg.Dtabs))
+			f.opts.Log.Info("Configuration served", "path", f.opts.Path, "mesh", cfg.Mesh.Name, "dtabRevision", cfg.Revision, "dtabs", len(cfg.Dtabs))
 		}
 		return
 	}
