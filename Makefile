@@ -33,7 +33,7 @@ generate: ## Regenerate CRDs, deep copies and apply configurations.
 	gofmt -w api/v1alpha1/applyconfiguration
 
 ##@ Check
-.PHONY: test verify lint fuzz churn e2e e2e-full mutate scale bench bench-quick bench-hops bench-smoke soak
+.PHONY: test verify lint fuzz churn e2e e2e-full mutate scale bench bench-quick bench-hops bench-smoke experiment soak
 test: ## Unit, API server and data plane tests with the race detector; generated files must be clean.
 	hack/test
 verify: ## The rules of the house: imports, sizes, formatting, generated files.
@@ -62,6 +62,8 @@ bench-hops: proxy ## One hop and two, side by side: CPU and p99.
 	hack/bench/run -cases hops,hops-open
 bench-smoke: proxy ## A few seconds of make bench, to see that it works.
 	hack/bench/run -cases keepalive-16,get-1m,post-100k,open-3000,hops -rounds 2 -duration 300ms
+experiment: proxy ## One slow backend of eleven, each balancer beside HAProxy's and nginx's: success rates and percentiles: an hour.
+	hack/experiment/run
 soak: proxy ## Half an hour of traffic of many kinds with an edit a second: nothing fails, memory stays level.
 	go run ./hack/soak
 
