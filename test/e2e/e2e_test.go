@@ -12,8 +12,8 @@ import (
 
 // sizes are the numbers that make a run short or full.
 type sizes struct {
-	cutovers, edits, rollouts, orders int
-	apiServerAway                     time.Duration
+	cutovers, edits, rollouts, rolls, orders int
+	apiServerAway                            time.Duration
 }
 
 // chosen reads FAIRLEAD_E2E: full has the numbers that the project promises, quick those that fit a check of every change.
@@ -21,9 +21,9 @@ func chosen(t *testing.T) sizes {
 	t.Helper()
 	switch mode := os.Getenv("FAIRLEAD_E2E"); mode {
 	case "full":
-		return sizes{cutovers: 10, edits: 200, rollouts: 10, orders: 6, apiServerAway: time.Minute}
+		return sizes{cutovers: 10, edits: 200, rollouts: 10, rolls: 5, orders: 6, apiServerAway: time.Minute}
 	case "", "quick":
-		return sizes{cutovers: 2, edits: 20, rollouts: 3, orders: 2, apiServerAway: 20 * time.Second}
+		return sizes{cutovers: 2, edits: 20, rollouts: 3, rolls: 1, orders: 2, apiServerAway: 20 * time.Second}
 	default:
 		t.Fatalf("FAIRLEAD_E2E=%q: quick or full expected", mode)
 		return sizes{}
@@ -46,11 +46,13 @@ func TestEndToEnd(t *testing.T) {
 	e.step(t, "no old rule after programmed", testCutover)
 	e.step(t, "edits under traffic", testEdits)
 	e.step(t, "rollouts of a backend", testRollouts)
+	e.step(t, "rolling endpoints", testRolling)
 	e.step(t, "operator restarted", testOperatorRestart)
 	e.step(t, "api server away, proxy killed", testOutage)
 	e.step(t, "bad input", testBadInput) // right after the outage: kubelets may still mount what was accepted before it
 	e.step(t, "frozen proxy", testFrozen)
 	e.step(t, "endpoints column", testEndpoints)
+	e.step(t, "dropped packets", testDropped)
 	e.step(t, "columns", testColumns)
 	e.step(t, "report of another pod", testForeignReport)
 	e.step(t, "delete the mesh", testDeleteMesh)
