@@ -44,4 +44,36 @@ type LoadBalancer struct {
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=100000
 	MinAperture int32 `json:"minAperture,omitempty"`
+
+	// slowStart gives an endpoint that became ready beside others less than its part at first. Default: none.
+	// +optional
+	SlowStart *SlowStart `json:"slowStart,omitempty"`
+
+	// zonePreference keeps requests in the zone of the proxy's node while its endpoints are not much slower than others. Default: none.
+	// +optional
+	ZonePreference *ZonePreference `json:"zonePreference,omitempty"`
+}
+
+// ZonePreference keeps requests in the zone of the proxy's node.
+type ZonePreference struct {
+	// spillFactor is how many times the mean response time of the other zones that of the zone may be before requests leave it. Default: 2.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000
+	SpillFactor float64 `json:"spillFactor,omitempty"`
+}
+
+// SlowStart gives an endpoint that became ready more requests as time goes by.
+type SlowStart struct {
+	// windowMs is after how long it gets as much as the others.
+	// +required
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=86400000
+	WindowMs int32 `json:"windowMs"`
+
+	// minPercent is what part it gets at first. Default: 10.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=100
+	MinPercent int32 `json:"minPercent,omitempty"`
 }

@@ -9,6 +9,8 @@ const (
 	DefaultMaxCallDepth            = 1000
 	DefaultBindingTimeoutMs        = 10000
 	DefaultMaxRetriesPerRequest    = 10
+	DefaultSlowStartMinPercent     = 10
+	DefaultSpillFactor             = 2.0
 	DefaultMaxHeadersKB            = 8
 	DefaultMaxInitialLineKB        = 4
 	DefaultMaxConnections          = 10000

@@ -90,6 +90,10 @@ type Client struct {
 	// +optional
 	FailureAccrual *FailureAccrual `json:"failureAccrual,omitempty"`
 
+	// failFast leaves an endpoint alone that could not be connected to, and tries it in the background. Default: false.
+	// +optional
+	FailFast bool `json:"failFast,omitempty"`
+
 	// hostConnectionPool bounds what one endpoint gets.
 	// +optional
 	HostConnectionPool *HostConnectionPool `json:"hostConnectionPool,omitempty"`

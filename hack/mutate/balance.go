@@ -18,8 +18,8 @@ func balanceMutations() []mutation {
 		},
 		{
 			name: "ignore whether an endpoint is down", file: "proxy/balance/node.go",
-			search:  "	if down != 0 && (down < 0 || nowNs < down || ",
-			replace: "	if down < 0 && (down < 0 || nowNs < down || ",
+			search:  "|| down != 0 && (down < 0 || nowNs < down || ",
+			replace: "|| down < 0 && (down < 0 || nowNs < down || ",
 			pkg:     pkg, run: "^TestEveryPolicy$",
 		},
 		{

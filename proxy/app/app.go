@@ -17,6 +17,7 @@ import (
 	"github.com/fairlead/fairlead/proxy/naming/dns"
 	"github.com/fairlead/fairlead/proxy/naming/k8s"
 	"github.com/fairlead/fairlead/proxy/protocol/http1"
+	"github.com/fairlead/fairlead/proxy/route"
 	"github.com/fairlead/fairlead/proxy/telemetry"
 	"github.com/fairlead/fairlead/proxy/transport"
 )
@@ -61,6 +62,7 @@ type App struct {
 	transformers        *transformers
 	hops                *hops
 	health              *health
+	zone                route.Zone
 	// drainTimeout is how long what left the configuration may finish its requests; shorter in tests.
 	drainTimeout time.Duration
 

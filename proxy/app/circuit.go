@@ -1,9 +1,25 @@
 package app
 
 import (
+	"time"
+
 	"github.com/fairlead/fairlead/proxy/balance"
 	"github.com/fairlead/fairlead/proxy/dtab"
+	"github.com/fairlead/fairlead/proxy/naming"
 )
+
+// lost returns what logs that endpoints of a router cannot be connected to.
+func (a *App) lost(router string) func(dtab.Path, naming.Endpoint, bool, time.Duration) {
+	log := a.options.Log.WithName("failfast").WithValues("router", router)
+	return func(client dtab.Path, e naming.Endpoint, lost bool, after time.Duration) {
+		log := log.WithValues("client", client.String(), "endpoint", e.Addr.String(), "node", e.Node)
+		if lost {
+			log.Info("An endpoint cannot be connected to: it is left alone and tried in the background")
+		} else {
+			log.Info("An endpoint can be connected to again", "after", after.String())
+		}
+	}
+}
 
 // turned returns what logs the circuits of a router's endpoints.
 func (a *App) turned(router string) func(dtab.Path, balance.Turn) {

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"slices"
@@ -64,7 +65,8 @@ func (a *App) newRouter(name string) *router {
 	scope := a.options.Metrics.Scope("rt", name)
 	r := &router{name: name, scope: scope}
 	r.routes = route.New(route.Options{
-		Name: name, Scope: scope, Node: a.options.Node, Clock: transport.Now, Turned: a.turned(name),
+		Connect: connect, Lost: a.lost(name),
+		Zone: &a.zone, Name: name, Scope: scope, Node: a.options.Node, Clock: transport.Now, Turned: a.turned(name),
 		NewConns: func(id dtab.Path, e naming.Endpoint) any {
 			pools := a.guarded
 			if a.isDiscovered(id) && !isResolved(e) {
@@ -79,6 +81,16 @@ func (a *App) newRouter(name string) *router {
 		},
 	})
 	return r
+}
+
+// connect makes a connection to an endpoint itself, in case requests can come to it again.
+func connect(ctx context.Context, conns any) error {
+	way := conns.(*transport.Way)
+	c, err := way.Direct.Dial(ctx, 0, 0)
+	if err == nil {
+		way.Direct.Put(0, c)
+	}
+	return err
 }
 
 // isDiscovered reports whether the endpoints of a bound name come from the cluster's own API: they may be dialled wherever they are.

@@ -33,12 +33,14 @@ type Options struct {
 	// NewBreaker returns what judges a new endpoint; nil: nobody does. Turned is told what came of it; it must not block. nil: nobody is.
 	NewBreaker func() Breaker
 	Turned     func(Turn)
+	// ConnectFailed is told of endpoints that could not be connected to; it must not block. nil: nobody is.
+	ConnectFailed func(n *Node, nowNs int64)
 }
 
 // Balancer keeps the endpoints of one bound name and picks one for each request.
 //
 // Pick may be called from any goroutine, never blocks and works on an immutable snapshot, and so do the methods that tell of it. Update,
-// SetPolicy and Close are called one at a time.
+// SetPolicy, SetZonePreference and Close are called one at a time.
 type Balancer struct {
 	options  Options
 	nodes    map[identity]*Node
@@ -49,6 +51,8 @@ type Balancer struct {
 	// its effort.
 	Added, Removed, Exhausted atomic.Uint64
 	judging                   sync.Mutex // makes one decision at a time about how many may be down
+	slowStart                 atomic.Pointer[SlowStart]
+	zone                      atomic.Pointer[zoneState]
 }
 
 // identity is what makes two endpoints the same for load and connections. An address that moves to another node is another endpoint.
@@ -69,6 +73,8 @@ type snapshot struct {
 	serving int
 	// classes hold those that serve, by weight.
 	classes []class
+	// near is nil where no zone is preferred.
+	near *near
 }
 
 // class is the endpoints of one weight.
@@ -90,6 +96,7 @@ func New(o Options) *Balancer {
 // Update replaces the set of endpoints. What is known of an endpoint that stays (same Addr and Hop), or that comes again within a minute,
 // is kept. Times are monotonic nanoseconds.
 func (b *Balancer) Update(endpoints []naming.Endpoint, nowNs int64) {
+	serving := b.snapshot.Load().serving
 	next := make(map[identity]*Node, len(endpoints))
 	order := make([]identity, 0, len(endpoints))
 	for _, e := range endpoints {
@@ -98,6 +105,7 @@ func (b *Balancer) Update(endpoints []naming.Endpoint, nowNs int64) {
 			continue
 		}
 		node := b.nodes[id]
+		before := node
 		switch {
 		case node == nil:
 			node = NewNode(e, b.options.NewConns(e))
@@ -110,6 +118,9 @@ func (b *Balancer) Update(endpoints []naming.Endpoint, nowNs int64) {
 			b.Added.Add(1)
 		case node.Endpoint != e:
 			node = node.renew(e, node.watcher)
+		}
+		if isNew(before, node, serving) {
+			node.state.ready.Store(max(nowNs, 1))
 		}
 		next[id] = node
 		order = append(order, id)
@@ -146,11 +157,19 @@ func (b *Balancer) SetPolicy(p Policy) {
 		return
 	}
 	b.options.Policy = p
+	b.arrange(b.order(), false)
+}
+
+// rearrange makes the snapshot anew, of the same endpoints by the same policy.
+func (b *Balancer) rearrange() { b.arrange(b.order(), true) }
+
+// order returns the endpoints in the order they came.
+func (b *Balancer) order() []identity {
 	order := make([]identity, 0, len(b.nodes))
 	for _, n := range b.snapshot.Load().all {
 		order = append(order, identity{n.Endpoint.Addr, n.Endpoint.Hop})
 	}
-	b.arrange(order, false)
+	return order
 }
 
 // arrange makes a snapshot of the nodes in this order. keep says that the policy is that of the last one.
@@ -190,6 +209,7 @@ func (b *Balancer) arrange(order []identity, keep bool) {
 	for _, id := range order {
 		s.all = append(s.all, b.nodes[id])
 	}
+	s.near = b.near(s)
 	b.snapshot.Store(s)
 }
 
@@ -209,17 +229,21 @@ func (b *Balancer) Pick(nowNs int64, tried []*Node, most int64) (*Node, error) {
 	if len(s.classes) == 0 {
 		return nil, ErrNoEndpoints
 	}
+	slow := b.slowStart.Load()
 	effort := 1
-	if len(tried) > 0 {
+	if len(tried) > 0 || slow != nil {
 		effort = untriedEffort
 	}
-	for range effort {
+	for i := range effort {
 		n := s.draw().picker.Pick(nowNs, most)
 		if n == nil {
 			b.Exhausted.Add(1)
 			break
 		}
-		if !isTried(n, tried) {
+		if s.near != nil {
+			n = s.near.instead(n, nowNs, most, tried)
+		}
+		if !isTried(n, tried) && (slow == nil || i == effort-1 || !slow.holdsBack(n, nowNs)) {
 			return n, nil
 		}
 		n.abandon(nowNs)

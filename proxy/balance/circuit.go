@@ -46,17 +46,36 @@ func (b *Balancer) breaker() *breaker {
 	return &breaker{b.options.NewBreaker()}
 }
 
-// Down returns how many endpoints that would serve are down.
+// Down returns how many endpoints that would serve are down, or cannot be connected to.
 func (b *Balancer) Down() (n int) {
 	s := b.snapshot.Load()
 	for i := range s.classes {
 		for _, node := range s.classes[i].nodes {
-			if _, _, down := node.IsDown(); down {
+			if node.IsAway() {
 				n++
 			}
 		}
 	}
 	return n
+}
+
+// Lose keeps requests away from an endpoint that nobody can connect to, until Find. It reports whether it does: not where that is so already,
+// nor from the last endpoint that is left.
+func (b *Balancer) Lose(n *Node, nowNs int64) bool {
+	b.judging.Lock()
+	defer b.judging.Unlock()
+	if _, lost := n.IsLost(); lost || !n.IsAway() && b.Down() >= b.snapshot.Load().serving-1 {
+		return false
+	}
+	n.state.lost.Store(max(nowNs, 1))
+	n.turned(nowNs)
+	return true
+}
+
+// Find lets requests come to an endpoint again.
+func (b *Balancer) Find(n *Node, nowNs int64) {
+	n.state.lost.Store(0)
+	n.turned(nowNs)
 }
 
 // eject takes an endpoint down, unless too many are.

@@ -36,7 +36,12 @@ type state struct {
 	since atomic.Int64
 	// breaker is nil where nobody judges.
 	breaker atomic.Pointer[breaker]
-	_       [8]byte
+	// lost is since when nobody could connect to the endpoint, 0 where one can.
+	lost atomic.Int64
+
+	// ready is when the endpoint came to serve beside others that did, 0 where it was among the first.
+	ready atomic.Int64
+	_     [56]byte
 }
 
 // breaker is where a Breaker stands that may be replaced.
@@ -63,10 +68,10 @@ func (n *Node) Identity() Identity { return Identity{n.state} }
 // Pending returns the number of requests under way.
 func (n *Node) Pending() int64 { return n.state.pending.Load() }
 
-// Up reports whether the endpoint may get requests: it is not down, or due to be probed and nobody does yet.
+// Up reports whether the endpoint may get requests: it can be connected to, and is not down, or due to be probed and nobody does yet.
 func (n *Node) Up(nowNs int64) bool {
 	down := n.state.down.Load()
-	return down == 0 || down > 0 && nowNs >= down
+	return (down == 0 || down > 0 && nowNs >= down) && n.state.lost.Load() == 0
 }
 
 // Due returns when an endpoint that is down may be probed; 0 for one that is up or being probed.
@@ -76,6 +81,22 @@ func (n *Node) Due() int64 { return max(n.state.down.Load(), 0) }
 func (n *Node) IsDown() (sinceNs, untilNs int64, down bool) {
 	until := n.state.down.Load()
 	return n.state.since.Load(), max(until, -until), until != 0
+}
+
+// IsLost reports whether nobody could connect to the endpoint, and since when.
+func (n *Node) IsLost() (sinceNs int64, lost bool) {
+	since := n.state.lost.Load()
+	return since, since != 0
+}
+
+// IsAway reports whether requests are kept away, for whatever reason.
+func (n *Node) IsAway() bool { return n.state.down.Load() != 0 || n.state.lost.Load() != 0 }
+
+// ConnectFailed is told when a connection to the endpoint could not be made.
+func (n *Node) ConnectFailed(nowNs int64) {
+	if n.balancer != nil && n.balancer.options.ConnectFailed != nil {
+		n.balancer.options.ConnectFailed(n, nowNs)
+	}
 }
 
 // TakeDown keeps requests away until then, when one of them may try.
@@ -102,7 +123,7 @@ func (n *Node) turned(nowNs int64) {
 // whether it did. The first request to an endpoint that is due takes the probe. Pickers call it.
 func (n *Node) Admit(nowNs, most int64) bool {
 	down := n.state.down.Load()
-	if down != 0 && (down < 0 || nowNs < down || !n.state.down.CompareAndSwap(down, -down)) {
+	if n.state.lost.Load() != 0 || down != 0 && (down < 0 || nowNs < down || !n.state.down.CompareAndSwap(down, -down)) {
 		return false
 	}
 	if n.count(most) {
@@ -149,6 +170,11 @@ func (n *Node) abandon(nowNs int64) {
 // Done ends one request that Pick began. Times are monotonic nanoseconds.
 func (n *Node) Done(startNs, endNs int64, c classify.Class) {
 	n.observe(endNs-startNs, endNs, c != classify.Ignored)
+	if n.balancer != nil && c != classify.Ignored {
+		if z := n.balancer.zone.Load(); z != nil {
+			z.record(n, endNs-startNs)
+		}
+	}
 	n.judge(c, endNs)
 	n.end(endNs)
 }

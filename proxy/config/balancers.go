@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -21,16 +22,28 @@ type LoadBalancer struct {
 	DecayTime, SmoothWindow time.Duration
 	LowLoad, HighLoad       float64
 	MinAperture             int
+	// SlowStart is 0 where there is none; SlowStartLeast is a share, from 0 to 1.
+	SlowStart      time.Duration
+	SlowStartLeast float64
+	// SpillFactor is 0 where no zone is preferred.
+	SpillFactor float64
 }
 
 func balancerOf(b *v1alpha1.LoadBalancer) LoadBalancer {
 	if b == nil {
 		return LoadBalancer{}
 	}
-	return LoadBalancer{
+	out := LoadBalancer{
 		Kind: b.Kind, MaxEffort: int(b.MaxEffort), DecayTime: milliseconds(b.DecayTimeMs), SmoothWindow: milliseconds(b.SmoothWindowMs),
 		LowLoad: b.LowLoad, HighLoad: b.HighLoad, MinAperture: int(b.MinAperture),
 	}
+	if s := b.SlowStart; s != nil {
+		out.SlowStart, out.SlowStartLeast = milliseconds(s.WindowMs), float64(cmp.Or(s.MinPercent, v1alpha1.DefaultSlowStartMinPercent))/100
+	}
+	if z := b.ZonePreference; z != nil {
+		out.SpillFactor = cmp.Or(z.SpillFactor, v1alpha1.DefaultSpillFactor)
+	}
+	return out
 }
 
 // checkBalancer checks which keys belong to which kind, and what the schema cannot say.
@@ -71,6 +84,12 @@ func balancerRule(field string) rule {
 		return rule{least: 0.01, most: 1000}
 	case "minAperture":
 		return rule{min: 1, max: 100000}
+	case "windowMs":
+		return rule{required: true, min: 1, max: maxTimeoutMs}
+	case "spillFactor":
+		return rule{least: 1, most: 1000}
+	case "minPercent":
+		return rule{min: 1, max: 100}
 	}
 	return rule{}
 }

@@ -150,6 +150,8 @@ type Client struct {
 	RequeueBudget  RetryBudget
 	// TrustsClassHeaders believes what endpoints say of their responses.
 	TrustsClassHeaders bool
+	// FailFast leaves endpoints alone that cannot be connected to.
+	FailFast bool
 }
 
 // Dtab is an accepted Dtab.

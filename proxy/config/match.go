@@ -48,6 +48,7 @@ func (r *Router) ClientFor(id dtab.Path) Client {
 		override(&out.MaxPerEndpoint, c.MaxPerEndpoint)
 		override(&out.RequeueBudget, c.RequeueBudget)
 		override(&out.TrustsClassHeaders, c.TrustsClassHeaders)
+		override(&out.FailFast, c.FailFast)
 	}
 	return out
 }

@@ -120,7 +120,7 @@ func compileRouter(ps *problems, field string, r *v1alpha1.Router) Router {
 		client := Client{
 			Prefix:         parsePrefix(ps, fmt.Sprintf("%s.clients[%d].prefix", field, i), c.Prefix),
 			AttemptTimeout: milliseconds(c.RequestAttemptTimeoutMs), ResponseIdleTimeout: milliseconds(c.ResponseIdleTimeoutMs),
-			RequeueBudget: budgetOf(c.RequeueBudget), TrustsClassHeaders: c.TrustClassHeaders,
+			RequeueBudget: budgetOf(c.RequeueBudget), TrustsClassHeaders: c.TrustClassHeaders, FailFast: c.FailFast,
 		}
 		if c.HostConnectionPool != nil {
 			client.MaxPerEndpoint = int(c.HostConnectionPool.MaxSize)

@@ -62,7 +62,7 @@ func ruleOf(typ, field string) rule {
 		return meshRule(typ + "." + field)
 	case "Router":
 		return routerRule(field)
-	case "LoadBalancer":
+	case "LoadBalancer", "SlowStart", "ZonePreference":
 		return balancerRule(field)
 	case "FailureAccrual":
 		return accrualRule(field)

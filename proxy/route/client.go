@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/proxy/balance"
@@ -22,6 +23,9 @@ type client struct {
 	metrics  requestMetrics
 	budget   budget
 	requeues requeueStats
+	failFast failFast
+	node     string
+	zone     *Zone
 	indexed  bool
 
 	// ready is set, and readied closed, once the endpoints were told for the first time.
@@ -104,6 +108,7 @@ func (r *Router) newClient(id dtab.Path) *client {
 	c := &client{
 		id: id, readied: make(chan struct{}), sources: make(map[naming.Live[naming.Addrs]]int),
 		scope: r.options.Scope.Scope("client", label(id)), clock: r.options.Clock,
+		node: r.options.Node, zone: r.options.Zone,
 	}
 	c.balancer = balance.New(balance.Options{
 		Policy:     policy(c.kind),
@@ -111,7 +116,16 @@ func (r *Router) newClient(id dtab.Path) *client {
 		CloseConns: r.options.CloseConns,
 		NewBreaker: breakers(c.accrual),
 		Turned:     func(t balance.Turn) { c.turned(r, t) },
+
+		ConnectFailed: c.failFast.failed,
 	})
+	c.failFast.balancer, c.failFast.connect, c.failFast.clock = c.balancer, r.options.Connect, c.clock
+	c.failFast.told = func(n *balance.Node, lost bool, after time.Duration) {
+		if r.options.Lost != nil {
+			r.options.Lost(id, n.Endpoint, lost, after)
+		}
+	}
+	c.failFast.meter(c.scope.Scope("failfast"))
 	c.metrics = newRequestMetrics(c.scope)
 	c.budget.meter(c.scope.Scope("retries"), c.clock)
 	c.requeues = newRequeueStats(c.scope.Scope("retries"))
@@ -152,6 +166,8 @@ func (c *client) balanceBy(kind config.LoadBalancer) {
 	if c.kind != kind {
 		c.kind = kind
 		c.balancer.SetPolicy(policy(kind))
+		c.preferZone()
+		c.balancer.SetSlowStart(balance.SlowStart{Window: kind.SlowStart, Least: kind.SlowStartLeast})
 		if c.indexed {
 			c.reindex()
 		}
@@ -231,7 +247,9 @@ func (c *client) update(a naming.Addrs, s naming.State, _ error) {
 	}
 	c.updating.Lock()
 	defer c.updating.Unlock()
+	c.zone.learn(c.node, a.Endpoints)
 	c.balancer.Update(a.Endpoints, c.clock())
+	c.failFast.updated()
 	c.stats.updated(c.balancer)
 	if c.indexed {
 		c.reindex()
@@ -248,6 +266,7 @@ func (c *client) close() {
 	if c.stop != nil {
 		c.stop()
 	}
+	c.failFast.close()
 	c.updating.Lock()
 	defer c.updating.Unlock()
 	c.balancer.Close()

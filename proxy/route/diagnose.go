@@ -52,7 +52,10 @@ func (c *client) diagnose(b *strings.Builder, nowNs int64) {
 
 func stateOf(n *balance.Node, nowNs int64) string {
 	_, until, down := n.IsDown()
+	_, lost := n.IsLost()
 	switch {
+	case lost:
+		return "cannot be connected to"
 	case !n.Endpoint.Serving:
 		return "not serving"
 	case down:

@@ -66,6 +66,7 @@ func (n *Name) leaf(t naming.Tree) (*Leaf, *Error) {
 		c.balanceBy(own.LoadBalancer)
 		c.judgeBy(own.FailureAccrual)
 		c.requeueBy(own.RequeueBudget)
+		c.failFast.on.Store(own.FailFast && !cfg.IsLocal()) // whoever chose the endpoint judges it
 	}
 	l := &Leaf{
 		router: n.router, name: n, service: n.service, metrics: n.router.meter(n.service), client: c, status: t.Bound.Status,

@@ -6,6 +6,7 @@
 package route
 
 import (
+	"context"
 	"hash/maphash"
 	"sync"
 	"sync/atomic"
@@ -49,10 +50,15 @@ type Options struct {
 	// NewConns makes what a balancer's node holds for an endpoint of the bound name; CloseConns ends it.
 	NewConns   func(id dtab.Path, e naming.Endpoint) any
 	CloseConns func(any)
-	// Node is the node this process runs on, or "".
+	// Node is the node this process runs on, or "", and Zone where that is; nil for nobody knows.
 	Node string
+	Zone *Zone
 	// Turned is told of circuits that break and close; it must not block. nil: nobody is.
 	Turned func(client dtab.Path, t balance.Turn)
+	// Connect makes a connection for what NewConns made, in the background, and keeps it for a request. It ends when ctx does.
+	Connect func(ctx context.Context, conns any) error
+	// Lost is told of endpoints that cannot be connected to, and of those that can be again; it must not block. nil: nobody is.
+	Lost func(client dtab.Path, e naming.Endpoint, lost bool, after time.Duration)
 	// Clock returns monotonic nanoseconds, those that requests are timed by.
 	Clock func() int64
 }
@@ -81,6 +87,7 @@ type Router struct {
 	destinations map[DestinationKey]*destination
 
 	quit, done chan struct{}
+	zone       string // the one that clients were told; of the sweeper
 }
 
 // settings are what names and clients are configured by. They are immutable.
@@ -275,6 +282,7 @@ func (r *Router) sweep() {
 			now := r.now.Add(1)
 			r.expireNames(now, int(now)%shards)
 			r.expireClients(now)
+			r.rezone()
 		}
 	}
 }

@@ -36,6 +36,9 @@ type EndpointView struct {
 	Down      bool    `json:"down,omitempty"`
 	DownForMs float64 `json:"downForMs,omitempty"`
 	ProbeInMs float64 `json:"probeInMs,omitempty"`
+	// Lost says that requests are kept away since nobody could connect, and for how long.
+	Lost      bool    `json:"lost,omitempty"`
+	LostForMs float64 `json:"lostForMs,omitempty"`
 }
 
 // Clients returns all clients, sorted by name.
@@ -61,6 +64,9 @@ func (r *Router) Clients() []ClientView {
 			}
 			if since, until, down := n.IsDown(); down {
 				e.Down, e.DownForMs, e.ProbeInMs = true, float64(now-since)/1e6, max(float64(until-now)/1e6, 0)
+			}
+			if since, lost := n.IsLost(); lost {
+				e.Lost, e.LostForMs = true, float64(now-since)/1e6
 			}
 			out[i].Endpoints = append(out[i].Endpoints, e)
 		}

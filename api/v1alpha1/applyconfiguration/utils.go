@@ -100,10 +100,14 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.ServerApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Service"):
 		return &apiv1alpha1.ServiceApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("SlowStart"):
+		return &apiv1alpha1.SlowStartApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Telemeter"):
 		return &apiv1alpha1.TelemeterApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Transformer"):
 		return &apiv1alpha1.TransformerApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ZonePreference"):
+		return &apiv1alpha1.ZonePreferenceApplyConfiguration{}
 
 	}
 	return nil

@@ -100,6 +100,9 @@ func (x *exchange) send() *Failure {
 			return fail
 		}
 		last = fail
+		if !x.word.nack && fail.isConnect() {
+			node.ConnectFailed(transport.Now())
+		}
 		x.nodeDone(transport.Now(), x.nodeClass(fail))
 		if x.next == nil {
 			x.note(fail.Reason)

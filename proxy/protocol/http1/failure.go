@@ -53,6 +53,11 @@ var (
 // isNack reports whether f says that nothing was done for the request and nothing is wrong with it: it may be sent elsewhere at once.
 func (f *Failure) isNack() bool { return f.Reason == ReasonOverload || f.Reason == ReasonBusy }
 
+// isConnect reports whether the endpoint could not be connected to, as far as the network tells.
+func (f *Failure) isConnect() bool {
+	return f.Reason == ReasonConnectRefused || f.Reason == ReasonConnectTimeout || f.Reason == ReasonConnectError
+}
+
 // withLimit returns f with the limit that was passed, and with the field of the router that sets it, where there is one.
 func (f *Failure) withLimit(l *Limits) *Failure {
 	limit := ""

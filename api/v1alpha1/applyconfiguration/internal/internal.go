@@ -65,6 +65,9 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.fairlead.fairlead.api.v1alpha1.Client
   map:
     fields:
+    - name: failFast
+      type:
+        scalar: boolean
     - name: failureAccrual
       type:
         namedType: com.github.fairlead.fairlead.api.v1alpha1.FailureAccrual
@@ -351,9 +354,15 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: minAperture
       type:
         scalar: numeric
+    - name: slowStart
+      type:
+        namedType: com.github.fairlead.fairlead.api.v1alpha1.SlowStart
     - name: smoothWindowMs
       type:
         scalar: numeric
+    - name: zonePreference
+      type:
+        namedType: com.github.fairlead.fairlead.api.v1alpha1.ZonePreference
 - name: com.github.fairlead.fairlead.api.v1alpha1.Mesh
   map:
     fields:
@@ -870,6 +879,15 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: totalTimeoutMs
       type:
         scalar: numeric
+- name: com.github.fairlead.fairlead.api.v1alpha1.SlowStart
+  map:
+    fields:
+    - name: minPercent
+      type:
+        scalar: numeric
+    - name: windowMs
+      type:
+        scalar: numeric
 - name: com.github.fairlead.fairlead.api.v1alpha1.Telemeter
   map:
     fields:
@@ -903,6 +921,12 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: service
       type:
         scalar: string
+- name: com.github.fairlead.fairlead.api.v1alpha1.ZonePreference
+  map:
+    fields:
+    - name: spillFactor
+      type:
+        scalar: numeric
 - name: io.k8s.api.core.v1.PullPolicy
   scalar: string
 - name: io.k8s.api.core.v1.ResourceClaim

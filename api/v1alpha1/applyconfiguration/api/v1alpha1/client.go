@@ -17,6 +17,8 @@ type ClientApplyConfiguration struct {
 	LoadBalancer *LoadBalancerApplyConfiguration `json:"loadBalancer,omitempty"`
 	// failureAccrual leaves an endpoint alone whose requests fail. Default: after 5 failures in a row.
 	FailureAccrual *FailureAccrualApplyConfiguration `json:"failureAccrual,omitempty"`
+	// failFast leaves an endpoint alone that could not be connected to, and tries it in the background. Default: false.
+	FailFast *bool `json:"failFast,omitempty"`
 	// hostConnectionPool bounds what one endpoint gets.
 	HostConnectionPool *HostConnectionPoolApplyConfiguration `json:"hostConnectionPool,omitempty"`
 	// requestAttemptTimeoutMs bounds one attempt at one endpoint until its response begins. Default: none.
@@ -61,6 +63,14 @@ func (b *ClientApplyConfiguration) WithLoadBalancer(value *LoadBalancerApplyConf
 // If called multiple times, the FailureAccrual field is set to the value of the last call.
 func (b *ClientApplyConfiguration) WithFailureAccrual(value *FailureAccrualApplyConfiguration) *ClientApplyConfiguration {
 	b.FailureAccrual = value
+	return b
+}
+
+// WithFailFast sets the FailFast field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the FailFast field is set to the value of the last call.
+func (b *ClientApplyConfiguration) WithFailFast(value bool) *ClientApplyConfiguration {
+	b.FailFast = &value
 	return b
 }
 

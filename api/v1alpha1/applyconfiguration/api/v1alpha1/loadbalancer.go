@@ -23,6 +23,10 @@ type LoadBalancerApplyConfiguration struct {
 	HighLoad *float64 `json:"highLoad,omitempty"`
 	// minAperture is the least number of endpoints in use. Default: 1.
 	MinAperture *int32 `json:"minAperture,omitempty"`
+	// slowStart gives an endpoint that became ready beside others less than its part at first. Default: none.
+	SlowStart *SlowStartApplyConfiguration `json:"slowStart,omitempty"`
+	// zonePreference keeps requests in the zone of the proxy's node while its endpoints are not much worse than others. Default: none.
+	ZonePreference *ZonePreferenceApplyConfiguration `json:"zonePreference,omitempty"`
 }
 
 // LoadBalancerApplyConfiguration constructs a declarative configuration of the LoadBalancer type for use with
@@ -84,5 +88,21 @@ func (b *LoadBalancerApplyConfiguration) WithHighLoad(value float64) *LoadBalanc
 // If called multiple times, the MinAperture field is set to the value of the last call.
 func (b *LoadBalancerApplyConfiguration) WithMinAperture(value int32) *LoadBalancerApplyConfiguration {
 	b.MinAperture = &value
+	return b
+}
+
+// WithSlowStart sets the SlowStart field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the SlowStart field is set to the value of the last call.
+func (b *LoadBalancerApplyConfiguration) WithSlowStart(value *SlowStartApplyConfiguration) *LoadBalancerApplyConfiguration {
+	b.SlowStart = value
+	return b
+}
+
+// WithZonePreference sets the ZonePreference field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the ZonePreference field is set to the value of the last call.
+func (b *LoadBalancerApplyConfiguration) WithZonePreference(value *ZonePreferenceApplyConfiguration) *LoadBalancerApplyConfiguration {
+	b.ZonePreference = value
 	return b
 }
