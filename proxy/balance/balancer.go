@@ -40,7 +40,7 @@ type Options struct {
 // Balancer keeps the endpoints of one bound name and picks one for each request.
 //
 // Pick may be called from any goroutine, never blocks and works on an immutable snapshot, and so do the methods that tell of it. Update,
-// SetPolicy, SetZonePreference and Close are called one at a time.
+// SetPolicy, SetSlowStart, SetZonePreference and Close are called one at a time.
 type Balancer struct {
 	options  Options
 	nodes    map[identity]*Node
@@ -51,8 +51,8 @@ type Balancer struct {
 	// its effort.
 	Added, Removed, Exhausted atomic.Uint64
 	judging                   sync.Mutex // makes one decision at a time about how many may be down
-	slowStart                 atomic.Pointer[SlowStart]
-	zone                      atomic.Pointer[zoneState]
+	slowStart                 *SlowStart // nil where it is off
+	zone                      *zoneState // nil where no zone is preferred
 }
 
 // identity is what makes two endpoints the same for load and connections. An address that moves to another node is another endpoint.
@@ -73,8 +73,9 @@ type snapshot struct {
 	serving int
 	// classes hold those that serve, by weight.
 	classes []class
-	// near is nil where no zone is preferred.
-	near *near
+	// near is nil where no zone is preferred, slowStart where it is off.
+	near      *near
+	slowStart *SlowStart
 }
 
 // class is the endpoints of one weight.
@@ -120,7 +121,7 @@ func (b *Balancer) Update(endpoints []naming.Endpoint, nowNs int64) {
 			node = node.renew(e, node.watcher)
 		}
 		if isNew(before, node, serving) {
-			node.state.ready.Store(max(nowNs, 1))
+			node.state.times.ready.Store(max(nowNs, 1))
 		}
 		next[id] = node
 		order = append(order, id)
@@ -191,7 +192,7 @@ func (b *Balancer) arrange(order []identity, keep bool) {
 		}
 		w, _ := c.picker.(Watcher)
 		for i, id := range ids {
-			if n := b.nodes[id]; n.watcher != w {
+			if n := b.nodes[id]; n.watcher != w || n.zone != b.zone {
 				b.nodes[id] = n.renew(n.Endpoint, w)
 			}
 			c.nodes[i] = b.nodes[id]
@@ -209,7 +210,7 @@ func (b *Balancer) arrange(order []identity, keep bool) {
 	for _, id := range order {
 		s.all = append(s.all, b.nodes[id])
 	}
-	s.near = b.near(s)
+	s.near, s.slowStart = b.near(s), b.slowStart
 	b.snapshot.Store(s)
 }
 
@@ -229,8 +230,7 @@ func (b *Balancer) Pick(nowNs int64, tried []*Node, most int64) (*Node, error) {
 	if len(s.classes) == 0 {
 		return nil, ErrNoEndpoints
 	}
-	slow := b.slowStart.Load()
-	effort := 1
+	slow, effort := s.slowStart, 1
 	if len(tried) > 0 || slow != nil {
 		effort = untriedEffort
 	}

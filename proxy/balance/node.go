@@ -22,6 +22,7 @@ type Node struct {
 	balancer *Balancer
 	watcher  Watcher
 	state    *state
+	zone     *zoneState // the balancer's, nil where no zone is preferred
 }
 
 // state is what an endpoint keeps while it is known. It has its own cache line: every request writes it.
@@ -31,17 +32,20 @@ type state struct {
 	cost  atomic.Uint64
 	stamp atomic.Int64
 	decay atomic.Int64
-	// down is 0 for an endpoint that is up, else when it may be probed; negative while a probe is under way. since is when it went down.
-	down  atomic.Int64
-	since atomic.Int64
-	// breaker is nil where nobody judges.
-	breaker atomic.Pointer[breaker]
+	// down is 0 for an endpoint that is up, else when it may be probed; negative while a probe is under way.
+	down atomic.Int64
 	// lost is since when nobody could connect to the endpoint, 0 where one can.
 	lost atomic.Int64
+	// breaker is nil where nobody judges.
+	breaker atomic.Pointer[breaker]
+	// times are seldom asked for, and have no room in the cache line.
+	times *times
+}
 
-	// ready is when the endpoint came to serve beside others that did, 0 where it was among the first.
-	ready atomic.Int64
-	_     [56]byte
+// times of an endpoint.
+type times struct {
+	// since is when it went down, ready when it came to serve beside others that did, 0 where it was among the first.
+	since, ready atomic.Int64
 }
 
 // breaker is where a Breaker stands that may be replaced.
@@ -49,14 +53,18 @@ type breaker struct{ Breaker }
 
 // NewNode returns a node with no load.
 func NewNode(e naming.Endpoint, conns any) *Node {
-	s := new(state)
+	s := &state{times: new(times)}
 	s.decay.Store(int64(DefaultDecay))
 	return &Node{Endpoint: e, Conns: conns, state: s}
 }
 
 // renew returns a node for the same address with new conditions, and the state and connections of n.
 func (n *Node) renew(e naming.Endpoint, w Watcher) *Node {
-	return &Node{Endpoint: e, Conns: n.Conns, balancer: n.balancer, watcher: w, state: n.state}
+	out := &Node{Endpoint: e, Conns: n.Conns, balancer: n.balancer, watcher: w, state: n.state}
+	if n.balancer != nil {
+		out.zone = n.balancer.zone
+	}
+	return out
 }
 
 // Identity is what the nodes of one endpoint have in common: two that are == share their state.
@@ -80,7 +88,7 @@ func (n *Node) Due() int64 { return max(n.state.down.Load(), 0) }
 // IsDown reports whether requests are kept away, also while the endpoint is probed, and since when and until when they are.
 func (n *Node) IsDown() (sinceNs, untilNs int64, down bool) {
 	until := n.state.down.Load()
-	return n.state.since.Load(), max(until, -until), until != 0
+	return n.state.times.since.Load(), max(until, -until), until != 0
 }
 
 // IsLost reports whether nobody could connect to the endpoint, and since when.
@@ -102,7 +110,7 @@ func (n *Node) ConnectFailed(nowNs int64) {
 // TakeDown keeps requests away until then, when one of them may try.
 func (n *Node) TakeDown(untilNs, nowNs int64) {
 	if n.state.down.Swap(max(untilNs, 1)) == 0 {
-		n.state.since.Store(nowNs)
+		n.state.times.since.Store(nowNs)
 	}
 	n.turned(nowNs)
 }
@@ -170,10 +178,8 @@ func (n *Node) abandon(nowNs int64) {
 // Done ends one request that Pick began. Times are monotonic nanoseconds.
 func (n *Node) Done(startNs, endNs int64, c classify.Class) {
 	n.observe(endNs-startNs, endNs, c != classify.Ignored)
-	if n.balancer != nil && c != classify.Ignored {
-		if z := n.balancer.zone.Load(); z != nil {
-			z.record(n, endNs-startNs)
-		}
+	if n.zone != nil && c != classify.Ignored {
+		n.zone.record(n, endNs-startNs)
 	}
 	n.judge(c, endNs)
 	n.end(endNs)

@@ -12,18 +12,22 @@ type SlowStart struct {
 	Least  float64
 }
 
-// SetSlowStart makes s hold, also for endpoints that came before.
+// SetSlowStart makes s hold, also for endpoints that came before. It is called as Update is.
 func (b *Balancer) SetSlowStart(s SlowStart) {
-	if s.Window <= 0 {
-		b.slowStart.Store(nil)
+	switch {
+	case s.Window <= 0 && b.slowStart == nil, b.slowStart != nil && *b.slowStart == s:
 		return
+	case s.Window <= 0:
+		b.slowStart = nil
+	default:
+		b.slowStart = &s
 	}
-	b.slowStart.Store(&s)
+	b.rearrange()
 }
 
 // share is the part of its requests that an endpoint is to get now.
 func (s *SlowStart) share(n *Node, nowNs int64) float64 {
-	ready := n.state.ready.Load()
+	ready := n.state.times.ready.Load()
 	if ready == 0 {
 		return 1
 	}

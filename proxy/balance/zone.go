@@ -59,19 +59,15 @@ func (r *responseTimes) turn() float64 {
 
 // SetZonePreference makes z hold. It is called as Update is.
 func (b *Balancer) SetZonePreference(z ZonePreference) {
-	old := b.zone.Load()
-	if z.Zone == "" || z.SpillFactor <= 0 {
-		if old == nil {
-			return
-		}
-		b.zone.Store(nil)
-	} else {
-		if old != nil && old.ZonePreference == z {
-			return
-		}
-		state := &zoneState{ZonePreference: z}
-		state.keep.Store(math.Float64bits(mostKept))
-		b.zone.Store(state)
+	off := z.Zone == "" || z.SpillFactor <= 0
+	switch {
+	case off && b.zone == nil, b.zone != nil && b.zone.ZonePreference == z:
+		return
+	case off:
+		b.zone = nil
+	default:
+		b.zone = &zoneState{ZonePreference: z}
+		b.zone.keep.Store(math.Float64bits(mostKept))
 	}
 	b.rearrange()
 }
@@ -112,7 +108,7 @@ type near struct {
 
 // near returns what of the endpoints is in the preferred zone; nil where nothing is, or all is.
 func (b *Balancer) near(s *snapshot) *near {
-	z := b.zone.Load()
+	z := b.zone
 	if z == nil {
 		return nil
 	}
