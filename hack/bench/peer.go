@@ -27,8 +27,8 @@ const (
 
 var peerNames = []string{"haproxy", "nginx", "reverseproxy"}
 
-// startFairlead runs the proxy with everything on that is on by default: files of endpoints that are watched, a dtab, balancing
-// by load, metrics.
+// startFairlead runs the proxy with what a user would have on: files of endpoints that are watched, a dtab, balancing by load, circuits,
+// retries, timeouts and the deadlines that they make, metrics.
 func (b *bench) startFairlead(ctx context.Context, f instance, addr, admin string) error {
 	disco := filepath.Join(b.dir, "disco")
 	if err := os.MkdirAll(disco, 0o755); err != nil {
@@ -52,6 +52,8 @@ spec:
   routers:
   - name: outgoing
     servers: [{port: %s, maxConnections: %d}]
+    services: [{prefix: /svc, totalTimeoutMs: 60000, responseClassifier: {kind: io.l5d.http.retryableIdempotent5XX}}]
+    clients: [{prefix: /, failFast: true, requestAttemptTimeoutMs: 30000}]
     dtab:
     - {prefix: /svc, dst: /#/io.l5d.fs}
 `, port(admin), disco, port(addr), b.connections())

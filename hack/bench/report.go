@@ -13,7 +13,7 @@ import (
 )
 
 // toCome is what costs a request something elsewhere and is not built yet.
-const toCome = "retries with budgets, TLS, HTTP/2, tracing"
+const toCome = "TLS, HTTP/2, tracing"
 
 // report is the result, as it is written to a file.
 type report struct {

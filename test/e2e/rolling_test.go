@@ -18,6 +18,7 @@ import (
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/test/testkit/load/openloop"
 )
 
@@ -26,7 +27,7 @@ const (
 	machine = "10.89.0.1"
 	// rollEndpoints are replaced in steps of rollSurge, as a Deployment with the default strategy does.
 	rollEndpoints, rollSurge = 20, 5
-	// rollRate is that of all requests together.
+	// rollRate is that of all requests together, over kept connections: with one for each, two processors have no time left for the rest.
 	rollRate = 2000
 	// noNewAfter is when an endpoint that terminates must have had its last request.
 	noNewAfter = 500 * time.Millisecond
@@ -63,7 +64,8 @@ func (s *rolledServer) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	_, _ = fmt.Fprintln(w, "ok")
 }
 
-// add brings up one endpoint, on a node as far as proxies know.
+// add brings up one endpoint. It is on no node, so that requests go there directly: a second proxy on the way is for testRollouts, and more than
+// two processors bear at this rate.
 func (r *rolled) add(t *testing.T) *rolledServer {
 	t.Helper()
 	l, err := net.Listen("tcp", machine+":0")
@@ -78,7 +80,7 @@ func (r *rolled) add(t *testing.T) *rolledServer {
 		AddressType: discoveryv1.AddressTypeIPv4,
 		Ports:       []discoveryv1.EndpointPort{{Name: ptr.To("http"), Port: ptr.To(int32(l.Addr().(*net.TCPAddr).Port)), Protocol: ptr.To(corev1.ProtocolTCP)}},
 		Endpoints: []discoveryv1.Endpoint{{
-			Addresses: []string{machine}, NodeName: ptr.To(fmt.Sprintf("n%d", 1+r.next%nodeCount)),
+			Addresses: []string{machine},
 			Conditions: discoveryv1.EndpointConditions{Ready: ptr.To(true), Serving: ptr.To(true), Terminating: ptr.To(false)},
 		}},
 	}}
@@ -143,6 +145,14 @@ func (r *rolled) roll(t *testing.T, sleep time.Duration) {
 // testRolling: endpoints are replaced again and again under traffic, by Pods that sleep before they end and by such that do not; no request fails
 // or is reset, and who terminates is left alone soon.
 func testRolling(t *testing.T, e *environment) {
+	// A server that closes resets what waits to be accepted: that is sent again, as a Mesh may ask for.
+	e.configure(t, func(spec *v1alpha1.MeshSpec) {
+		spec.Routers = spec.WithDefaults().Routers
+		spec.Routers[0].Services = []v1alpha1.Service{{
+			Prefix: "/", ResponseClassifier: &v1alpha1.ResponseClassifier{Kind: v1alpha1.KindRetryableRead5XX},
+		}}
+	})
+	defer e.configure(t, func(spec *v1alpha1.MeshSpec) { spec.Routers = nil })
 	service := &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "e2e", Name: "rolled"},
 		Spec:       corev1.ServiceSpec{ClusterIP: corev1.ClusterIPNone, Ports: []corev1.ServicePort{{Name: "http", Port: 80}}},
@@ -175,7 +185,7 @@ func testRolling(t *testing.T, e *environment) {
 			}
 			return nil
 		})
-		run, err := openloop.Start(openloop.Options{Target: target, Host: "rolled.e2e", Rate: rollRate / nodeCount})
+		run, err := openloop.Start(openloop.Options{Target: target, Host: "rolled.e2e", Rate: rollRate / nodeCount, Kept: true})
 		if err != nil {
 			t.Fatal(err)
 		}

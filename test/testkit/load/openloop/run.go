@@ -1,5 +1,5 @@
 // Package openloop sends HTTP requests at a fixed rate, whatever becomes of them, and records every one. Half of them are on
-// connections of their own and half on kept ones. It is for tests that demand that nothing fails; it is no benchmark, and net/http
+// connections of their own and half on kept ones, unless all are to be. It is for tests that demand that nothing fails; it is no benchmark, and net/http
 // is its client because users' clients are like it.
 package openloop
 
@@ -40,6 +40,8 @@ type Options struct {
 	Count int
 	// Timeout of a request; 0 is DefaultTimeout.
 	Timeout time.Duration
+	// Kept sends all requests on kept connections.
+	Kept bool
 }
 
 // Run is one series of requests.
@@ -115,13 +117,13 @@ func (r *Run) loop(ctx context.Context) {
 		r.recorder.sent()
 		r.requests.Go(func() {
 			defer r.inFlight.Add(-1)
-			client := r.fresh
-			if i%2 == 1 {
+			client, kept := r.fresh, r.options.Kept || i%2 == 1
+			if kept {
 				client = r.kept
 			}
 			sample := send(context.WithoutCancel(ctx), client, r.options.Target, r.options.Host) // Stop waits for it
 			sample.Latency += sample.Start.Sub(due)
-			sample.Kept = i%2 == 1
+			sample.Kept = kept
 			sample.Body = ""
 			r.recorder.Record(&sample)
 		})
