@@ -25,7 +25,7 @@ type LoadBalancerApplyConfiguration struct {
 	MinAperture *int32 `json:"minAperture,omitempty"`
 	// slowStart gives an endpoint that became ready beside others less than its part at first. Default: none.
 	SlowStart *SlowStartApplyConfiguration `json:"slowStart,omitempty"`
-	// zonePreference keeps requests in the zone of the proxy's node while its endpoints are not much worse than others. Default: none.
+	// zonePreference keeps requests in the zone of the proxy's node while its endpoints are not much slower than others. Default: none.
 	ZonePreference *ZonePreferenceApplyConfiguration `json:"zonePreference,omitempty"`
 }
 

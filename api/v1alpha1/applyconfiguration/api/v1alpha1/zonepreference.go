@@ -7,8 +7,7 @@ package v1alpha1
 //
 // ZonePreference keeps requests in the zone of the proxy's node.
 type ZonePreferenceApplyConfiguration struct {
-	// spillFactor is how many times the load of an endpoint in another zone, its response time times the requests under way, that of one in the
-	// zone may be before requests leave it. Default: 2.
+	// spillFactor is how many times the mean response time of the other zones that of the zone may be before requests leave it. Default: 2.
 	SpillFactor *float64 `json:"spillFactor,omitempty"`
 }
 
