@@ -58,6 +58,13 @@ var helps = map[string]string{
 	"probes":               "Requests that tried an endpoint that was left alone.",
 	"spared":               "Endpoints not left alone because too many were already.",
 	"removed_for_ms":       "Time for which endpoints were left alone.",
+	"marked_dead":          "Endpoints left alone because they could not be connected to.",
+	"marked_available":     "Endpoints that could be connected to again.",
+	"is_marked_dead":       "Endpoints left alone now because they could not be connected to.",
+	"unhealthy_for_ms":     "Time since the first of the endpoints that cannot be connected to was left alone.",
+	"unhealthy_num_tries":  "Background connects to the most tried of the endpoints that cannot be connected to.",
+	"delayed":              "Requests that waited because the Mesh injects delays.",
+	"aborted":              "Requests answered in place of an endpoint because the Mesh injects faults.",
 
 	"bindcache/size":    "Names kept.",
 	"misses":            "Names that were not kept yet when a request came for them.",
