@@ -42,7 +42,7 @@ type Breaker interface {
 	Record(failed bool, nowNs int64) time.Duration
 	// Probed is told what a probe came to, and returns for how long the endpoint is to be left alone again; 0 after a success.
 	Probed(failed bool) time.Duration
-	// Reset forgets what was counted: the endpoint stays up though it failed, since too many others are down.
+	// Reset forgets what was counted, and the last wait: the endpoint stays up though it failed, since too many others are down.
 	Reset()
 }
 

@@ -12,8 +12,8 @@ type Turn struct {
 	// Down says that requests are kept away, for Wait; otherwise they come again, after Wait.
 	Down bool
 	Wait time.Duration
-	// Spared says that nothing happened, since too many endpoints are down.
-	Spared bool
+	// Spared says that nothing happened, since too many endpoints are down. Answers says that an endpoint that was spared did not fail again.
+	Spared, Answers bool
 	// Probed says that this is what a probe came to.
 	Probed bool
 }
@@ -32,7 +32,10 @@ func (b *Balancer) SetBreakers(newBreaker func() Breaker, nowNs int64) {
 	b.options.NewBreaker = newBreaker
 	clear(b.attic) // who comes again is judged by the new ones
 	for _, n := range b.Nodes() {
-		n.state.breaker.Store(b.breaker())
+		next := b.breaker()
+		if old := n.state.breaker.Swap(next); old != nil && next != nil {
+			next.spared.Store(old.spared.Load())
+		}
 		if newBreaker == nil {
 			n.TakeUp(nowNs)
 		}
@@ -43,21 +46,11 @@ func (b *Balancer) breaker() *breaker {
 	if b.options.NewBreaker == nil {
 		return nil
 	}
-	return &breaker{b.options.NewBreaker()}
+	return &breaker{Breaker: b.options.NewBreaker()}
 }
 
 // Down returns how many endpoints that would serve are down, or cannot be connected to.
-func (b *Balancer) Down() (n int) {
-	s := b.snapshot.Load()
-	for i := range s.classes {
-		for _, node := range s.classes[i].nodes {
-			if node.IsAway() {
-				n++
-			}
-		}
-	}
-	return n
-}
+func (b *Balancer) Down() int { return b.count((*Node).IsAway) }
 
 // Lose keeps requests away from an endpoint that nobody can connect to, until Find. It reports whether it does: not where that is so already,
 // nor from the last endpoint that is left.
@@ -78,20 +71,42 @@ func (b *Balancer) Find(n *Node, nowNs int64) {
 	n.turned(nowNs)
 }
 
-// eject takes an endpoint down, unless too many are.
-func (b *Balancer) eject(n *Node, by *breaker, d time.Duration, nowNs int64) {
+// record lets the breaker of an endpoint that is up learn what became of a request. One that was spared counts as probed by the first request
+// after it would have been left alone, and by any that succeeds.
+func (b *Balancer) record(n *Node, by *breaker, failed bool, nowNs int64) {
+	spared := by.spared.Load()
+	switch {
+	case spared == 0 || failed && nowNs < spared:
+		if d := by.Record(failed, nowNs); d > 0 && !b.eject(n, by, d, nowNs) {
+			by.Reset()
+		}
+	case failed:
+		b.eject(n, by, by.Probed(true), nowNs)
+	default:
+		by.Probed(false)
+		by.spared.Store(0)
+		b.turned(Turn{Endpoint: n.Endpoint, Answers: true})
+	}
+}
+
+// eject takes an endpoint down. It reports whether it is: not where too many are.
+func (b *Balancer) eject(n *Node, by *breaker, d time.Duration, nowNs int64) bool {
 	b.judging.Lock()
 	defer b.judging.Unlock()
 	if _, _, down := n.IsDown(); down {
-		return // by another request
+		return true // by another request
 	}
 	if b.Down() >= mostDown(b.snapshot.Load().serving) {
-		by.Reset()
+		if nowNs >= by.spared.Load() {
+			by.spared.Store(nowNs + int64(d))
+		}
 		b.turned(Turn{Endpoint: n.Endpoint, Spared: true})
-		return
+		return false
 	}
+	by.spared.Store(0)
 	n.TakeDown(nowNs+int64(d), nowNs)
 	b.turned(Turn{Endpoint: n.Endpoint, Down: true, Wait: d})
+	return true
 }
 
 // probed ends a probe: after d > 0 it is tried again.

@@ -49,7 +49,11 @@ type times struct {
 }
 
 // breaker is where a Breaker stands that may be replaced.
-type breaker struct{ Breaker }
+type breaker struct {
+	Breaker
+	// spared is 0, or when an endpoint that fails, and stays up since too many others are down, would be probed if it were down as well.
+	spared atomic.Int64
+}
 
 // NewNode returns a node with no load.
 func NewNode(e naming.Endpoint, conns any) *Node {
@@ -204,9 +208,7 @@ func (n *Node) judge(c classify.Class, nowNs int64) {
 	case down < 0:
 		n.balancer.probed(n, b.Probed(failed), nowNs)
 	default:
-		if d := b.Record(failed, nowNs); d > 0 {
-			n.balancer.eject(n, b, d, nowNs)
-		}
+		n.balancer.record(n, b, failed, nowNs)
 	}
 }
 

@@ -36,6 +36,7 @@ func (s *balancerStats) turned(t balance.Turn) {
 	switch {
 	case t.Spared:
 		s.spared.Incr(0)
+	case t.Answers:
 	case !t.Down:
 		s.revivals.Incr(0)
 		s.downFor.AddDuration(0, t.Wait)

@@ -63,7 +63,8 @@ type Breaker struct {
 	mu       sync.Mutex // guards what follows
 	rate     mean
 	attempts int
-	last     time.Duration
+	// last is the last wait, before the one before it.
+	last, before time.Duration
 }
 
 // Record is told of a request that ended while the endpoint was up. It returns for how long the endpoint is to be left alone, or 0.
@@ -100,18 +101,19 @@ func (b *Breaker) Probed(failed bool) time.Duration {
 	return 0
 }
 
-// Reset forgets what was counted: the endpoint came up, or stays up though it failed.
+// Reset forgets what was counted, and the last wait: the endpoint stays up though it failed. The next wait is no longer for that.
 func (b *Breaker) Reset() {
 	b.failures.Store(0)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.rate = mean{}
+	b.attempts, b.last = max(b.attempts-1, 0), b.before
 }
 
 func (b *Breaker) wait() time.Duration {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.last = max(cmp.Or(b.policy.Backoff, defaultBackoff).Next(b.attempts, b.last), 1) // 0 would say that it stays up
+	b.before, b.last = b.last, max(cmp.Or(b.policy.Backoff, defaultBackoff).Next(b.attempts, b.last), 1) // 0 would say that it stays up
 	b.attempts++
 	return b.last
 }
