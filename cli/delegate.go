@@ -110,6 +110,12 @@ func (p *printer) step(s *naming.Step, depth int, weight string, above *naming.S
 	if note := note(s); note != "" {
 		text += "  " + note
 	}
+	switch {
+	case s.Unhealthy && s.Primary:
+		text += "  no live endpoint, as no alternate has one"
+	case s.Unhealthy:
+		text += "  passed over: no live endpoint"
+	}
 	if s.Dentry != nil && (above == nil || *above != *s.Dentry) {
 		text += "  <- " + origin(s.Dentry)
 	}

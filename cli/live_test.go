@@ -9,6 +9,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -30,10 +31,12 @@ func proxy(t *testing.T, hosts ...string) (admin, v1, v2, config string) {
 	}
 	v1, v2 = backend(), backend()
 	port, adminPort := freeport.Get(t), freeport.Get(t)
-	config = file(t, fmt.Sprintf("kind: Mesh\napiVersion: fairlead.dev/v1alpha1\nmetadata: {name: live}\nspec:\n  admin: {port: %d}\n  routers:\n"+
-		"  - name: outgoing\n    servers: [{port: %d}]\n    dtab: [{prefix: /svc, dst: %s}]\n"+
+	idle := file(t, "") // a name without endpoints
+	config = file(t, fmt.Sprintf("kind: Mesh\napiVersion: fairlead.dev/v1alpha1\nmetadata: {name: live}\nspec:\n  admin: {port: %d}\n"+
+		"  namers: [{kind: io.l5d.fs, rootDir: %s}]\n  routers:\n  - name: outgoing\n    servers: [{port: %d}]\n    failover: Unhealthy\n"+
+		"    dtab: [{prefix: /svc, dst: %s}, {prefix: /svc/idle, dst: /#/io.l5d.fs/%s | %s}]\n"+
 		"---\nkind: Dtab\napiVersion: fairlead.dev/v1alpha1\nmetadata: {name: web}\nspec:\n  meshRef: {name: live}\n  router: outgoing\n  dentries:\n"+
-		"  - {prefix: /svc/web, dst: 3 * %s & 1 * %s}\n", adminPort, port, v1, v1, v2))
+		"  - {prefix: /svc/web, dst: 3 * %s & 1 * %s}\n", adminPort, filepath.Dir(idle), port, v1, filepath.Base(idle), v2, v1, v2))
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() {
@@ -81,6 +84,8 @@ func TestAskAProxy(t *testing.T) {
 		"    | "+v1+"/web  bound "+v1+" residual /web, 1 of 1 endpoints ready  <- mesh[0] /svc => ")
 	run(t, "", "dtab", "delegate", "/svc/api", "--admin", strings.TrimPrefix(admin, "http://"), "--override", "/svc/api => /svc/web").
 		expect(t, 0, "<- l5d-dtab[0] /svc/api => /svc/web")
+	run(t, "", "dtab", "delegate", "/svc/idle", "--admin", admin).expect(t, 0, "0 of 0 endpoints ready  passed over: no live endpoint  <- mesh[1] /svc/idle",
+		"100% bound, 1 of 1 endpoints ready")
 	run(t, "", "dtab", "delegate", "svc", "--admin", admin).expect(t, 1, "/delegator.json: 400: path:1:1: ")
 	run(t, "", "dtab", "lint", "--admin", admin).expect(t, 0, "0 errors, 0 warnings")
 

@@ -8,6 +8,8 @@ const (
 	DefaultDstPrefix               = "/svc"
 	DefaultMaxCallDepth            = 1000
 	DefaultBindingTimeoutMs        = 10000
+	DefaultFailoverAfterMs         = 5000
+	DefaultFailbackAfterMs         = 10000
 	DefaultMaxRetriesPerRequest    = 10
 	DefaultSlowStartMinPercent     = 10
 	DefaultSpillFactor             = 2.0
@@ -47,6 +49,8 @@ const (
 	KindForwardedStatic           = "io.l5d.static"
 	DeadlinesEnforce              = "Enforce"
 	DeadlinesForward              = "Forward"
+	FailoverNeg                   = "Neg"
+	FailoverUnhealthy             = "Unhealthy"
 	XForwardedAppend              = "Append"
 	XForwardedReplace             = "Replace"
 	KindTelemeterPrometheus       = "io.l5d.prometheus"
@@ -137,6 +141,10 @@ func (r *Router) setDefaults() {
 	setDefault(&r.Interpreter.Kind, KindInterpreterDefault)
 	setDefault(&r.MaxCallDepth, DefaultMaxCallDepth)
 	setDefault(&r.BindingTimeoutMs, DefaultBindingTimeoutMs)
+	if r.Failover == FailoverUnhealthy {
+		setDefault(&r.FailoverAfterMs, DefaultFailoverAfterMs)
+		setDefault(&r.FailbackAfterMs, DefaultFailbackAfterMs)
+	}
 	setDefault(&r.MaxHeadersKB, DefaultMaxHeadersKB)
 	setDefault(&r.MaxInitialLineKB, DefaultMaxInitialLineKB)
 	if len(r.Identifiers) == 0 {

@@ -306,6 +306,25 @@ type Router struct {
 	// +kubebuilder:validation:Enum=Enforce;Forward
 	Deadlines string `json:"deadlines,omitempty"`
 
+	// failover says when the next alternate of a dtab is taken: Neg, as in Linkerd, where the one before does not exist; Unhealthy also where
+	// it has had no live endpoint for failoverAfterMs. Default: Neg.
+	// +optional
+	// +kubebuilder:validation:Enum=Neg;Unhealthy
+	Failover string `json:"failover,omitempty"`
+
+	// failoverAfterMs, with failover: Unhealthy, is for how long a name has no live endpoint until its alternate is taken. Default: 5000.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=86400000
+	FailoverAfterMs int32 `json:"failoverAfterMs,omitempty"`
+
+	// failbackAfterMs, with failover: Unhealthy, is for how long it has one again, and no request that tried it failed, until it is taken
+	// again. Default: 10000.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=86400000
+	FailbackAfterMs int32 `json:"failbackAfterMs,omitempty"`
+
 	// maxHeadersKB bounds the headers of a request or response. Default: 8.
 	// +optional
 	// +kubebuilder:validation:Minimum=1

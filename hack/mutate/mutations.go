@@ -5,7 +5,7 @@ import "slices"
 // mutations are the ways to break the code. Each stands for a promise; the tests named must fail when it is broken. The texts are
 // whole statements where they can be, so that they move with the code.
 func mutations() []mutation {
-	return slices.Concat(requestMutations(), wireMutations(), overloadMutations(), balanceMutations(), policyMutations(), circuitMutations(), retryMutations(), timeMutations(), budgetMutations(), endpointMutations(), hopMutations(), watchMutations(), stateMutations(),
+	return slices.Concat(requestMutations(), wireMutations(), overloadMutations(), balanceMutations(), policyMutations(), circuitMutations(), retryMutations(), timeMutations(), budgetMutations(), endpointMutations(), failoverMutations(), hopMutations(), watchMutations(), stateMutations(),
 		operatorMutations(), rulesMutations(), namerMutations(), sourceMutations(), edgeMutations(), languageMutations(), benchMutations(), upgradeMutations(), headMutations())
 }
 

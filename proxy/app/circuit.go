@@ -6,6 +6,7 @@ import (
 	"github.com/fairlead/fairlead/proxy/balance"
 	"github.com/fairlead/fairlead/proxy/dtab"
 	"github.com/fairlead/fairlead/proxy/naming"
+	"github.com/fairlead/fairlead/proxy/route"
 )
 
 // lost returns what logs that endpoints of a router cannot be connected to.
@@ -21,6 +22,19 @@ func (a *App) lost(router string) func(dtab.Path, naming.Endpoint, bool, time.Du
 	}
 }
 
+// fellOver returns what logs that names of a router fall over and back.
+func (a *App) fellOver(router string) func(route.Fall) {
+	log := a.options.Log.WithName("failover").WithValues("router", router)
+	return func(f route.Fall) {
+		log := log.WithValues("name", f.Name.String(), "from", f.From, "to", f.To)
+		if f.Back {
+			log.Info("A name goes back to what it fell over from")
+		} else {
+			log.Info("A name falls over: what it leads to has no live endpoint")
+		}
+	}
+}
+
 // turned returns what logs the circuits of a router's endpoints.
 func (a *App) turned(router string) func(dtab.Path, balance.Turn) {
 	log := a.options.Log.WithName("circuit").WithValues("router", router)
@@ -29,6 +43,8 @@ func (a *App) turned(router string) func(dtab.Path, balance.Turn) {
 		switch {
 		case t.Spared:
 			log.V(1).Info("Requests to an endpoint fail, but too many are left alone already")
+		case t.Answers:
+			log.V(1).Info("An endpoint that failed, and was not left alone, answers again")
 		case t.Down && t.Probed:
 			log.V(1).Info("The probe of an endpoint failed: it is left alone again", "for", t.Wait.String())
 		case t.Down:

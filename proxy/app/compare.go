@@ -105,6 +105,7 @@ func named(names []string) ([]route.Use, error) {
 // compare binds the names under the rules in use and under the others, with the same namers.
 func compare(ctx context.Context, r *router, rules dtab.Dtab, uses []route.Use) *Comparison {
 	other, by := naming.NewInterpreter(), r.bindings.Load()
+	other.SetHealth(r.routes.Glance(), r.routes.Glance())
 	other.Set(dtab.Compile(rules), by.mounts, 0, by.changes...)
 	out := &Comparison{Router: r.name, Names: len(uses), Changed: []Difference{}}
 	for _, u := range uses {

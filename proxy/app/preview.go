@@ -20,6 +20,7 @@ func Preview(ctx context.Context, cfg *config.Config, assumed func(prefix dtab.P
 	quiet.Routers = slices.Clone(cfg.Routers)
 	for i := range quiet.Routers {
 		quiet.Routers[i].Servers = nil
+		quiet.Routers[i].FailsOver = false // no endpoint is asked anything
 	}
 	a := New(Options{Log: logr.Discard(), Metrics: telemetry.New()})
 	a.namers.assumed, a.transformers.assumed = assumed, true

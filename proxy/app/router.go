@@ -65,7 +65,7 @@ func (a *App) newRouter(name string) *router {
 	scope := a.options.Metrics.Scope("rt", name)
 	r := &router{name: name, scope: scope}
 	r.routes = route.New(route.Options{
-		Connect: connect, Lost: a.lost(name),
+		Connect: connect, Lost: a.lost(name), FellOver: a.fellOver(name),
 		Zone: &a.zone, Name: name, Scope: scope, Node: a.options.Node, Clock: transport.Now, Turned: a.turned(name),
 		NewConns: func(id dtab.Path, e naming.Endpoint) any {
 			pools := a.guarded

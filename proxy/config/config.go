@@ -72,8 +72,12 @@ type Router struct {
 	AllowAddressOverrides bool
 	// ForwardsDeadlines says that deadlines end no request.
 	ForwardsDeadlines bool
-	Services          []Service
-	Clients           []Client
+	// FailsOver says that alternates of a dtab also take the place of a bound name without a live endpoint: after it had none for
+	// FailoverAfter, and until it had one for FailbackAfter.
+	FailsOver                    bool
+	FailoverAfter, FailbackAfter time.Duration
+	Services                     []Service
+	Clients                      []Client
 }
 
 // Rules returns all rules of the router, the base rules first, in the parts that they came in.

@@ -90,6 +90,10 @@ func compileRouter(ps *problems, field string, r *v1alpha1.Router) Router {
 		AllowAddressOverrides: r.AllowAddressOverrides, ForwardsDeadlines: r.Deadlines == v1alpha1.DeadlinesForward,
 		Dtab:         parseDentries(ps, field+".dtab", r.Dtab, ""),
 		Transformers: r.Interpreter.Transformers,
+		FailsOver:    r.Failover == v1alpha1.FailoverUnhealthy, FailoverAfter: milliseconds(r.FailoverAfterMs), FailbackAfter: milliseconds(r.FailbackAfterMs),
+	}
+	if !out.FailsOver && (out.FailoverAfter > 0 || out.FailbackAfter > 0) {
+		ps.at(field+".failover", "failoverAfterMs and failbackAfterMs need failover: %s", v1alpha1.FailoverUnhealthy)
 	}
 	for i, s := range r.Servers {
 		checkMarks(ps, fmt.Sprintf("%s.servers[%d]", field, i), &s)

@@ -140,6 +140,10 @@ func routerRule(field string) rule {
 		return rule{min: 1, max: 1000}
 	case "bindingTimeoutMs":
 		return rule{min: 1, max: 600000}
+	case "failover":
+		return rule{enum: []string{v1alpha1.FailoverNeg, v1alpha1.FailoverUnhealthy}}
+	case "failoverAfterMs", "failbackAfterMs":
+		return rule{min: 1, max: maxTimeoutMs}
 	case "deadlines":
 		return rule{enum: []string{v1alpha1.DeadlinesEnforce, v1alpha1.DeadlinesForward}}
 	case "maxHeadersKB", "maxInitialLineKB":

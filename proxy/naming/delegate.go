@@ -63,6 +63,8 @@ type outcome struct {
 	verdict verdict
 	tree    Tree
 	err     error
+	// ends says of a bound tree without a live endpoint that no alternate may take its place: the delegation would end without it.
+	ends bool
 }
 
 // origin is the rule that a path came from: what its traffic is attributed to.
@@ -230,7 +232,7 @@ func (e *evaluation) rewritten(t dtab.Tree, p dtab.Path, depth int, from origin)
 	case dtab.Leaf:
 		return e.bind(t.Path, depth+1, from.by(t, p)).through(turn{source: t.Source, path: p})
 	case dtab.Alt:
-		return alt(len(t.Branches), func(i int) outcome { return e.rewritten(t.Branches[i].Tree, p, depth, from) })
+		return e.alt(len(t.Branches), func(i int) outcome { return e.rewritten(t.Branches[i].Tree, p, depth, from) }).outcome
 	case dtab.Union:
 		return union(len(t.Branches), func(i int) (float64, outcome) {
 			return t.Branches[i].Weight, e.rewritten(t.Branches[i].Tree, p, depth, from)
@@ -261,7 +263,7 @@ func (e *evaluation) answered(t Tree, m *Mount, depth int, from origin) outcome 
 		}
 		return e.bind(t.Path, depth+1, from).through(turn{by: m.Prefix})
 	case dtab.Alt:
-		return alt(len(t.Branches), func(i int) outcome { return e.answered(t.Branches[i].Tree, m, depth, from) })
+		return e.alt(len(t.Branches), func(i int) outcome { return e.answered(t.Branches[i].Tree, m, depth, from) }).outcome
 	case dtab.Union:
 		return union(len(t.Branches), func(i int) (float64, outcome) {
 			return t.Branches[i].Weight, e.answered(t.Branches[i].Tree, m, depth, from)
@@ -276,16 +278,6 @@ func constant(k dtab.Kind) outcome {
 		return outcome{verdict: fail, tree: Tree{Kind: dtab.Fail}}
 	case dtab.Empty:
 		return outcome{verdict: empty, tree: Tree{Kind: dtab.Empty}}
-	}
-	return outcome{verdict: neg, tree: Neg()}
-}
-
-// alt returns the first branch that is not Neg; the branches after it are not looked at.
-func alt(n int, branch func(i int) outcome) outcome {
-	for i := range n {
-		if out := branch(i); out.verdict != neg {
-			return out
-		}
 	}
 	return outcome{verdict: neg, tree: Neg()}
 }

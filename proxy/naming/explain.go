@@ -34,7 +34,9 @@ func (in *Interpreter) Explain(ctx context.Context, p dtab.Path, local dtab.Dtab
 	defer answers.close()
 	for {
 		answers.round++
-		x := &explorer{evaluation: evaluation{rules: in.current(), local: ownRules(local), deps: &answers}}
+		rules := *in.current()
+		rules.health = rules.glance
+		x := &explorer{evaluation: evaluation{rules: &rules, local: ownRules(local), deps: &answers}}
 		out := x.explain(p)
 		if !x.pending || !answers.wait(ctx, x.changed) {
 			return out
@@ -267,15 +269,20 @@ func (x *explorer) delegated(s *Step, step func() *Step, evaluate func(*Step) ou
 func (x *explorer) alternates(s *Step, n int, next func(int) (func() *Step, func(*Step) outcome)) outcome {
 	s.Type = StepAlt
 	reached := 0
-	out := alt(n, func(i int) outcome {
+	steps := make([]*Step, n)
+	out := x.alt(n, func(i int) outcome {
 		reached = i + 1
 		step, evaluate := next(i)
 		c, shown := x.add(s, step)
 		if shown {
 			s.Alt = append(s.Alt, c)
 		}
+		steps[i] = c
 		return evaluate(c)
 	})
+	for _, i := range out.unwell {
+		steps[i].Unhealthy, steps[i].passed = true, i != out.index
+	}
 	for i := reached; i < n && !s.detached; i++ {
 		step, evaluate := next(i)
 		c, shown := x.add(s, step)
@@ -286,7 +293,7 @@ func (x *explorer) alternates(s *Step, n int, next func(int) (func() *Step, func
 		s.Alt = append(s.Alt, c)
 		x.later = append(x.later, c)
 	}
-	return s.finish(out)
+	return s.finish(out.outcome)
 }
 
 // unite makes s a union of n steps.

@@ -26,6 +26,8 @@ type rules struct {
 	table        *dtab.Table
 	mounts       []Mount
 	transformers transformers
+	// health is nil where names follow Linkerd's rule, by which only what does not exist is passed over. glance is the same for one look.
+	health, glance Health
 }
 
 // Interpreter binds names by a dtab over namers and keeps every bound name up to date when either changes.
@@ -46,7 +48,9 @@ func NewInterpreter() *Interpreter {
 // value, and its watches go on. The transformers change every bound name, after those of its namer.
 func (in *Interpreter) Set(table *dtab.Table, mounts []Mount, timeout time.Duration, transformers ...*Transformer) {
 	in.mu.Lock()
-	in.rules = &rules{table: table, mounts: slices.Clone(mounts), transformers: transformers}
+	in.rules = &rules{
+		table: table, mounts: slices.Clone(mounts), transformers: transformers, health: in.rules.health, glance: in.rules.glance,
+	}
 	names := make([]*Name, 0, len(in.names))
 	for n := range in.names {
 		names = append(names, n)
@@ -66,6 +70,16 @@ func (in *Interpreter) Set(table *dtab.Table, mounts []Mount, timeout time.Durat
 			return
 		}
 	}
+}
+
+// SetHealth says who knows the health of bound names from the next Set on: names then fall over to alternates that have a live endpoint.
+// Explanations ask glance, which is to keep nothing. nil: nobody knows, and names are taken as long as they exist.
+func (in *Interpreter) SetHealth(health, glance Health) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	next := *in.rules
+	next.health, next.glance = health, glance
+	in.rules = &next
 }
 
 func (in *Interpreter) current() *rules {
@@ -272,10 +286,15 @@ type depKey struct {
 	path  string
 	// used is the length of the prefix: one namer may be mounted twice.
 	used int
+	// addrs is nil but for the health of a bound name.
+	addrs Live[Addrs]
 }
 
+// dep is an answer of a namer, or, with well and isWell, the health of a bound name as this round sees it.
 type dep struct {
 	live    Live[Tree]
+	well    Live[bool]
+	isWell  bool
 	changed <-chan struct{}
 	// round is the last one that asked. good means that the last good tree depends on it.
 	round int
@@ -284,7 +303,7 @@ type dep struct {
 
 // lookup returns the namer's answer for a whole path.
 func (ds *deps) lookup(m *Mount, p dtab.Path) (Tree, State, error) {
-	key := depKey{m.Namer, p.String(), len(m.Prefix)}
+	key := depKey{namer: m.Namer, path: p.String(), used: len(m.Prefix)}
 	d := ds.held[key]
 	if d == nil {
 		d = &dep{live: m.Namer.Lookup(p[len(m.Prefix):])}
@@ -306,7 +325,7 @@ func (ds *deps) retire(good bool) {
 			d.good = used
 		}
 		if !used && !d.good {
-			d.live.Close()
+			d.close()
 			delete(ds.held, key)
 		}
 	}
@@ -314,7 +333,15 @@ func (ds *deps) retire(good bool) {
 
 func (ds *deps) close() {
 	for _, d := range ds.held {
-		d.live.Close()
+		d.close()
 	}
 	clear(ds.held)
+}
+
+func (d *dep) close() {
+	if d.live != nil {
+		d.live.Close()
+	} else {
+		d.well.Close()
+	}
 }

@@ -41,6 +41,10 @@ type Tree struct {
 	// Path of a bound Leaf that delegation made is the leaf of the Dtab rule that led here, with what that rule appended to it.
 	Path     dtab.Path
 	Branches []Weighted
+	// Unwell are the alternates of this tree that have no live endpoint. Fallback says that they come before it: it was taken in their
+	// place. Otherwise it comes first, and was taken since none has one. Only delegation sets them, where Health is given.
+	Unwell   []Tree
+	Fallback bool
 	// Source is the rule of a Dtab object that led here last; rules of the Mesh itself count only where no Dtab's did.
 	Source dtab.Source
 }

@@ -44,6 +44,8 @@ type Step struct {
 
 	// Outcome is what this part comes to by itself: bound, neg, fail, empty, pending or error.
 	Outcome string `json:"outcome"`
+	// Unhealthy says of an alternate that it has no live endpoint. It is passed over, unless it is Primary since no other has one.
+	Unhealthy bool `json:"unhealthy,omitempty"`
 	// Primary marks the steps that requests take.
 	Primary bool `json:"primary,omitempty"`
 	// Share is the part of the requests that ends at this leaf or "$", from 0 to 1, or goes around again where a circle has a way out.
@@ -54,8 +56,8 @@ type Step struct {
 	out outcome
 	// more makes what follows a step that the delegation did not reach.
 	more func()
-	// detached steps are evaluated and not shown.
-	detached, visited bool
+	// detached steps are evaluated and not shown, passed ones are alternates in whose place another was taken.
+	detached, visited, passed bool
 	// kept and total are the number and the weight of the branches that a union keeps.
 	kept  int
 	total float64
@@ -147,7 +149,7 @@ func (s *Step) mark(share float64) {
 		}
 	case StepAlt:
 		for _, c := range s.Alt {
-			if c.visited && c.out.verdict != neg {
+			if c.visited && !c.passed && c.out.verdict != neg {
 				c.mark(share)
 				return
 			}

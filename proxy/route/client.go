@@ -27,6 +27,7 @@ type client struct {
 	node     string
 	zone     *Zone
 	indexed  bool
+	health   health
 
 	// ready is set, and readied closed, once the endpoints were told for the first time.
 	ready   atomic.Bool
@@ -121,11 +122,13 @@ func (r *Router) newClient(id dtab.Path) *client {
 	})
 	c.failFast.balancer, c.failFast.connect, c.failFast.clock = c.balancer, r.options.Connect, c.clock
 	c.failFast.told = func(n *balance.Node, lost bool, after time.Duration) {
+		c.health.examine()
 		if r.options.Lost != nil {
 			r.options.Lost(id, n.Endpoint, lost, after)
 		}
 	}
 	c.failFast.meter(c.scope.Scope("failfast"))
+	c.judgeHealth(r)
 	c.metrics = newRequestMetrics(c.scope)
 	c.budget.meter(c.scope.Scope("retries"), c.clock)
 	c.requeues = newRequeueStats(c.scope.Scope("retries"))
@@ -138,9 +141,38 @@ func (r *Router) newClient(id dtab.Path) *client {
 	return c
 }
 
+// judgeHealth makes the client's health that of its balancer.
+func (c *client) judgeHealth(r *Router) {
+	h := &c.health
+	h.balancer, h.clock, h.known = c.balancer, c.clock, c.ready.Load
+	h.limits = func() (after, back time.Duration) {
+		cfg := r.settings.Load().router
+		return cfg.FailoverAfter, cfg.FailbackAfter
+	}
+	h.meter = func() *telemetry.Counter {
+		s := c.scope.Scope("failover")
+		s.GaugeFunc("passed_over", func() float64 {
+			if _, _, unwell := h.state(); unwell {
+				return 1
+			}
+			return 0
+		})
+		return s.Counter("trials")
+	}
+}
+
+// follows makes the client do what the configuration says.
+func (c *client) follows(cfg config.Client) {
+	c.balanceBy(cfg.LoadBalancer)
+	c.judgeBy(cfg.FailureAccrual)
+	c.requeueBy(cfg.RequeueBudget)
+	c.failFast.on.Store(cfg.FailFast)
+}
+
 // turned counts what happened to a circuit, and tells of it.
 func (c *client) turned(r *Router, t balance.Turn) {
 	c.stats.turned(t)
+	c.health.examine()
 	if r.options.Turned != nil {
 		r.options.Turned(c.id, t)
 	}
@@ -156,6 +188,7 @@ func (c *client) judgeBy(accrual config.FailureAccrual) {
 	if c.accrual != accrual {
 		c.accrual = accrual
 		c.balancer.SetBreakers(breakers(accrual), c.clock())
+		c.health.examine()
 	}
 }
 
@@ -254,7 +287,9 @@ func (c *client) update(a naming.Addrs, s naming.State, _ error) {
 	if c.indexed {
 		c.reindex()
 	}
-	if !c.ready.Swap(true) {
+	first := !c.ready.Swap(true)
+	c.health.examine()
+	if first {
 		close(c.readied)
 	}
 }
@@ -286,6 +321,8 @@ type service struct {
 	users   int
 	scope   telemetry.Scope
 	metrics *requestMetrics
+
+	falls atomic.Pointer[fallStats]
 }
 
 func (r *Router) acquireService(p dtab.Path) *service {

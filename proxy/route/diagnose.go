@@ -53,6 +53,7 @@ func (c *client) diagnose(b *strings.Builder, nowNs int64) {
 func stateOf(n *balance.Node, nowNs int64) string {
 	_, until, down := n.IsDown()
 	_, lost := n.IsLost()
+	_, spared := n.IsSpared()
 	switch {
 	case lost:
 		return "cannot be connected to"
@@ -60,6 +61,8 @@ func stateOf(n *balance.Node, nowNs int64) string {
 		return "not serving"
 	case down:
 		return fmt.Sprintf("down, to be probed in %v", max(time.Duration(until-nowNs), 0).Round(time.Millisecond))
+	case spared:
+		return "up, though its requests fail"
 	}
 	return "up"
 }
@@ -79,6 +82,9 @@ func diagnoseStep(b *strings.Builder, s *naming.Step, depth int, left *int) {
 	}
 	if s.Type != naming.StepDelegate {
 		fmt.Fprintf(b, " is %s", s.Outcome)
+	}
+	if s.Unhealthy {
+		b.WriteString(", has no live endpoint")
 	}
 	if s.Message != "" {
 		fmt.Fprintf(b, ": %s", s.Message)

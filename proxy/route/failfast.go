@@ -106,8 +106,8 @@ func (f *failFast) try(l *lostEndpoint) {
 	}
 	delete(f.lost, l.node.Identity())
 	f.available.Incr(0)
-	f.told(l.node, false, time.Duration(f.clock()-l.since))
 	f.balancer.Find(l.node, f.clock())
+	f.told(l.node, false, time.Duration(f.clock()-l.since))
 }
 
 // updated forgets endpoints that left.

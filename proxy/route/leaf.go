@@ -34,6 +34,9 @@ type Leaf struct {
 	most        int64 // requests under way at an endpoint
 	chosen      bool
 	destination *destination
+	// passed are the leaves that requests for this one try now and then, isTrial says that this is such a one.
+	passed  []*Leaf
+	isTrial bool
 }
 
 // DestinationKey is a leaf of a rule of a Dtab object: what traffic is attributed to.
@@ -62,11 +65,9 @@ func (n *Name) leaf(t naming.Tree) (*Leaf, *Error) {
 	}
 	cfg := n.router.settings.Load().router
 	own, service := cfg.ClientFor(t.Bound.ID), cfg.ServiceFor(n.service.path)
+	own.FailFast = own.FailFast && !cfg.IsLocal() // whoever chose the endpoint judges it
 	if c != nil {
-		c.balanceBy(own.LoadBalancer)
-		c.judgeBy(own.FailureAccrual)
-		c.requeueBy(own.RequeueBudget)
-		c.failFast.on.Store(own.FailFast && !cfg.IsLocal()) // whoever chose the endpoint judges it
+		c.follows(own)
 	}
 	l := &Leaf{
 		router: n.router, name: n, service: n.service, metrics: n.router.meter(n.service), client: c, status: t.Bound.Status,
@@ -138,7 +139,11 @@ func (l *Leaf) ready() bool { return l.client == nil || l.client.ready.Load() }
 // Pick returns an endpoint that is not among tried; the caller owes its Done. A leaf with a Status has none. The error says why there is
 // no endpoint, as far as that is known.
 func (l *Leaf) Pick(shard uint32, nowNs int64, tried []*balance.Node) (*balance.Node, error) {
-	node, err := l.client.balancer.Pick(nowNs, tried, l.most)
+	pick := l.client.balancer.Pick
+	if l.isTrial {
+		pick = l.client.balancer.PickTrial
+	}
+	node, err := pick(nowNs, tried, l.most)
 	if errors.Is(err, balance.ErrNoEndpoints) {
 		err = l.client.none(err)
 	}
@@ -163,6 +168,9 @@ func (l *Leaf) Explain(int64) string {
 	text += ", client " + l.client.id.String()
 	if b := l.client.balancer; len(b.Nodes()) > 0 {
 		text = fmt.Sprintf("%s, %d of %d endpoints up", text, b.Available(), len(b.Nodes()))
+	}
+	if l.isTrial {
+		text += ", passed over since it has no live endpoint, and tried by this request"
 	}
 	return text
 }
@@ -199,7 +207,9 @@ func (l *Leaf) Record(shard uint32, r *Result) {
 	if r.Delayed {
 		l.metrics.scope.Scope("faults").Counter("delayed").Incr(shard)
 	}
-	if r.Aborted {
+	if !r.Aborted {
+		l.judged(r.Class)
+	} else {
 		l.metrics.scope.Scope("faults").Counter("aborted").Incr(shard)
 	}
 }

@@ -65,6 +65,9 @@ type Name struct {
 // distribution is what a bound tree comes to for requests: leaves with the share of each. It is immutable.
 type distribution struct {
 	leaves []*Leaf
+	// passed are leaves without a live endpoint that are kept to be tried. fallen says that others were taken in their place.
+	passed []*Leaf
+	fallen bool
 	// cumulative shares of leaves; nil where there is one leaf.
 	cumulative []float64
 	// err says why there is no leaf.
@@ -113,7 +116,8 @@ func (n *Name) Choose(deadlineNs int64) (*Leaf, *Error) {
 	if d.pending || d.unready() {
 		return n.wait(deadlineNs)
 	}
-	return d.draw()
+	l, err := d.draw()
+	return l.orTrial(), err
 }
 
 func (d *distribution) unready() bool {
@@ -135,7 +139,7 @@ func (n *Name) wait(deadlineNs int64) (*Leaf, *Error) {
 		var ready <-chan struct{}
 		if !d.pending {
 			if leaf, err = d.draw(); err != nil || leaf.ready() {
-				return leaf, err
+				return leaf.orTrial(), err
 			}
 			ready = leaf.client.readied
 		}
@@ -226,6 +230,7 @@ func (n *Name) build(t naming.Tree, s naming.State, err error) {
 	case !d.lost() && old.lost():
 		n.router.lost.Add(-1)
 	}
+	n.fell(old, d)
 	close(old.replaced)
 	n.release(old)
 }
@@ -255,6 +260,7 @@ func (n *Name) isLost() bool { return n.current.Load().lost() }
 
 // add collects the leaves below t, whose share is share. All weights zero means equal shares.
 func (d *distribution) add(n *Name, t naming.Tree, share float64) {
+	before := len(d.leaves)
 	switch t.Kind {
 	case dtab.Leaf:
 		leaf, err := n.leaf(t)
@@ -282,6 +288,7 @@ func (d *distribution) add(n *Name, t naming.Tree, share float64) {
 			d.add(n, b.Tree, share*part)
 		}
 	}
+	d.pass(n, &t, before)
 }
 
 func (d *distribution) append(l *Leaf, share float64) {
@@ -302,7 +309,7 @@ func (d *distribution) append(l *Leaf, share float64) {
 func (d *distribution) finish(n *Name) {
 	if d.err != nil {
 		n.release(d)
-		d.leaves, d.cumulative = nil, nil
+		d.leaves, d.passed, d.fallen, d.cumulative = nil, nil, false, nil
 		return
 	}
 	if len(d.leaves) == 1 {
@@ -316,6 +323,9 @@ func (n *Name) release(d *distribution) {
 			l.release()
 		}
 	}
+	for _, l := range d.passed {
+		l.release()
+	}
 }
 
 func (n *Name) close() {
@@ -328,6 +338,9 @@ func (n *Name) close() {
 		n.router.local.Add(-1)
 	}
 	d := n.current.Load()
+	if d.fallen {
+		n.service.falls.Load().active.Add(-1)
+	}
 	if d.pending || d.unready() {
 		// It made room for another before it was bound. Nothing will be told any more to the requests that wait for it.
 		n.current.Store(&distribution{err: n.evicted(), replaced: make(chan struct{})})

@@ -167,6 +167,7 @@ func (l *Leaf) Retry(shard uint32, nowNs int64, a *resilience.Attempt) (*Leaf, t
 	if !s.budget.withdraw(shard, nowNs) {
 		return nil, 0
 	}
+	l.judged(classify.Retryable)
 	l.client.metrics.record(shard, classify.Retryable, a.Reason, time.Duration(a.EndNs-a.StartNs))
 	return next, l.backoff.Next(a.Retries, a.LastWait)
 }

@@ -59,6 +59,8 @@ type Options struct {
 	Connect func(ctx context.Context, conns any) error
 	// Lost is told of endpoints that cannot be connected to, and of those that can be again; it must not block. nil: nobody is.
 	Lost func(client dtab.Path, e naming.Endpoint, lost bool, after time.Duration)
+	// FellOver is told of names that fall over and back; it must not block. nil: nobody is.
+	FellOver func(Fall)
 	// Clock returns monotonic nanoseconds, those that requests are timed by.
 	Clock func() int64
 }
@@ -141,6 +143,8 @@ func New(o Options) *Router {
 func (r *Router) Set(cfg *config.Router, mounts []naming.Mount, timeout time.Duration, transformers ...*naming.Transformer) {
 	table := r.settings.Load().table.Recompile(cfg.Rules()...)
 	r.settings.Store(&settings{router: cfg, table: table, bindingTimeout: cfg.BindingTimeout})
+	watch, glance := r.watchers()
+	r.interpreter.SetHealth(watch, glance)
 	r.interpreter.Set(table, mounts, timeout, transformers...)
 }
 

@@ -18,6 +18,11 @@ type ClientView struct {
 	Ejected int `json:"ejected"`
 	// InUse is false for a client that no rule leads to any more.
 	InUse bool `json:"inUse"`
+	// PassedOver says that names fall over to alternates of this one, since it has no live endpoint, and since when. BackInMs is when they come
+	// back if it goes on answering; 0 while it does not.
+	PassedOver      bool    `json:"passedOver,omitempty"`
+	PassedOverForMs float64 `json:"passedOverForMs,omitempty"`
+	BackInMs        float64 `json:"backInMs,omitempty"`
 }
 
 // EndpointView is one endpoint of a client.
@@ -39,6 +44,8 @@ type EndpointView struct {
 	// Lost says that requests are kept away since nobody could connect, and for how long.
 	Lost      bool    `json:"lost,omitempty"`
 	LostForMs float64 `json:"lostForMs,omitempty"`
+	// Spared says that requests fail, and are not kept away since too many others are down.
+	Spared bool `json:"spared,omitempty"`
 }
 
 // Clients returns all clients, sorted by name.
@@ -68,7 +75,14 @@ func (r *Router) Clients() []ClientView {
 			if since, lost := n.IsLost(); lost {
 				e.Lost, e.LostForMs = true, float64(now-since)/1e6
 			}
+			_, e.Spared = n.IsSpared()
 			out[i].Endpoints = append(out[i].Endpoints, e)
+		}
+		if since, until, unwell := c.health.state(); unwell {
+			out[i].PassedOver, out[i].PassedOverForMs = true, float64(now-since)/1e6
+			if until > 0 {
+				out[i].BackInMs = max(float64(until-now)/1e6, 0)
+			}
 		}
 		out[i].Available, out[i].Ejected = c.balancer.Available(), c.balancer.Down()
 	}

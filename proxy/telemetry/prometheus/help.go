@@ -63,6 +63,11 @@ var helps = map[string]string{
 	"is_marked_dead":       "Endpoints left alone now because they could not be connected to.",
 	"unhealthy_for_ms":     "Time since the first of the endpoints that cannot be connected to was left alone.",
 	"unhealthy_num_tries":  "Background connects to the most tried of the endpoints that cannot be connected to.",
+	"failover/active":      "Names that go to an alternate now, since what they led to has no live endpoint.",
+	"falls":                "Names that fell over to an alternate, since what they led to had no live endpoint.",
+	"returns":              "Names that went back to what they fell over from.",
+	"passed_over":          "1 while names go to alternates of this one, since it has no live endpoint.",
+	"trials":               "Requests that tried a name that is passed over.",
 	"delayed":              "Requests that waited because the Mesh injects delays.",
 	"aborted":              "Requests answered in place of an endpoint because the Mesh injects faults.",
 

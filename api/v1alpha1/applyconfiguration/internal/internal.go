@@ -774,6 +774,15 @@ var schemaYAML = typed.YAMLObject(`types:
           elementType:
             namedType: com.github.fairlead.fairlead.api.v1alpha1.Dentry
           elementRelationship: atomic
+    - name: failbackAfterMs
+      type:
+        scalar: numeric
+    - name: failover
+      type:
+        scalar: string
+    - name: failoverAfterMs
+      type:
+        scalar: numeric
     - name: identifiers
       type:
         list:

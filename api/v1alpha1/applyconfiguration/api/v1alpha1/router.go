@@ -26,6 +26,14 @@ type RouterApplyConfiguration struct {
 	// deadlines says what becomes of l5d-ctx-deadline: Enforce ends a request when its time has come, Forward only tells the endpoint,
 	// as Linkerd does. Default: Enforce.
 	Deadlines *string `json:"deadlines,omitempty"`
+	// failover says when the next alternate of a dtab is taken: Neg, as in Linkerd, where the one before does not exist; Unhealthy also where
+	// it has had no live endpoint for failoverAfterMs. Default: Neg.
+	Failover *string `json:"failover,omitempty"`
+	// failoverAfterMs, with failover: Unhealthy, is for how long a name has no live endpoint until its alternate is taken. Default: 5000.
+	FailoverAfterMs *int32 `json:"failoverAfterMs,omitempty"`
+	// failbackAfterMs, with failover: Unhealthy, is for how long it has one again, and no request that tried it failed, until it is taken
+	// again. Default: 10000.
+	FailbackAfterMs *int32 `json:"failbackAfterMs,omitempty"`
 	// maxHeadersKB bounds the headers of a request or response. Default: 8.
 	MaxHeadersKB *int32 `json:"maxHeadersKB,omitempty"`
 	// maxInitialLineKB bounds the request line. Default: 4.
@@ -129,6 +137,30 @@ func (b *RouterApplyConfiguration) WithBindingTimeoutMs(value int32) *RouterAppl
 // If called multiple times, the Deadlines field is set to the value of the last call.
 func (b *RouterApplyConfiguration) WithDeadlines(value string) *RouterApplyConfiguration {
 	b.Deadlines = &value
+	return b
+}
+
+// WithFailover sets the Failover field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Failover field is set to the value of the last call.
+func (b *RouterApplyConfiguration) WithFailover(value string) *RouterApplyConfiguration {
+	b.Failover = &value
+	return b
+}
+
+// WithFailoverAfterMs sets the FailoverAfterMs field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the FailoverAfterMs field is set to the value of the last call.
+func (b *RouterApplyConfiguration) WithFailoverAfterMs(value int32) *RouterApplyConfiguration {
+	b.FailoverAfterMs = &value
+	return b
+}
+
+// WithFailbackAfterMs sets the FailbackAfterMs field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the FailbackAfterMs field is set to the value of the last call.
+func (b *RouterApplyConfiguration) WithFailbackAfterMs(value int32) *RouterApplyConfiguration {
+	b.FailbackAfterMs = &value
 	return b
 }
 
