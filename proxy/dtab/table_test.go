@@ -157,16 +157,26 @@ func TestTableWithIsLayered(t *testing.T) {
 	}
 }
 
-// A lookup among 200,000 dentries has 50 us in the worst case of a cold path. Trying each dentry takes a millisecond, the trie two
-// microseconds: the best of some batches is far from the bar on either side, on a busy machine too.
+// A lookup among a hundred times as many dentries would take a hundred times as long if each were tried. The trie makes it a few times as
+// long, for the memory that is touched; how long that is is for the benchmark.
 func TestTableLookupDoesNotTryEveryDentry(t *testing.T) {
-	const n, batch = 200_000, 100
+	few, many := fastestLookup(t, 2_000), fastestLookup(t, 200_000)
+	t.Logf("a lookup takes %v among 2,000 dentries and %v among 200,000", few, many)
+	if many > 20*few {
+		t.Errorf("a lookup takes %v among 2,000 dentries and %v among 200,000", few, many)
+	}
+}
+
+// fastestLookup returns what one of n dentries takes, by the best of some batches.
+func fastestLookup(t *testing.T, n int) time.Duration {
+	t.Helper()
+	const batches, batch = 10, 100
 	table := new(Table).Recompile(manyRules(n, 2_000)...)
 	best := time.Duration(math.MaxInt64)
-	for b := range 10 {
+	for b := range batches {
 		start := time.Now()
 		for i := range batch {
-			k := 2 + (b*batch+i)*197
+			k := 2 + (b*batch+i)*197%(n-2)
 			p := Path{"svc", fmt.Sprintf("team-%d", k%10), fmt.Sprintf("web-%d", k), "x"}
 			if got := table.Lookup(p); len(got.Branches) != 2 {
 				t.Fatalf("%s: %s", p, got)
@@ -174,9 +184,7 @@ func TestTableLookupDoesNotTryEveryDentry(t *testing.T) {
 		}
 		best = min(best, time.Since(start)/batch)
 	}
-	if best > 50*time.Microsecond {
-		t.Errorf("a lookup among %d dentries takes %v", n, best)
-	}
+	return best
 }
 
 // manyDentries returns n dentries as a large mesh has them: a catch-all, and n-1 names under ten teams, some with a wildcard.
