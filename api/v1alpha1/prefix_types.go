@@ -67,7 +67,7 @@ type FaultAbort struct {
 
 	// status of the answer.
 	// +required
-	// +kubebuilder:validation:Minimum=200
+	// +kubebuilder:validation:Minimum=400
 	// +kubebuilder:validation:Maximum=599
 	Status int32 `json:"status"`
 }

@@ -39,9 +39,9 @@ func retryMutations() []mutation {
 		},
 		{
 			name: "lose the deadline's place", file: retries,
-			search:  "		x.deadlineAt += size - len(x.b)\n",
-			replace: "",
-			pkg:     wire, run: "^TestRetryOfAnotherTarget$",
+			search:  "x.appendOwn(room[:0], x.ownAt)",
+			replace: "x.appendOwn(room[:0], 0)",
+			pkg:     wire, run: "^(TestRetryOfAnotherTarget|TestDeadlineOfARetry)$",
 		},
 	}
 }
@@ -109,6 +109,18 @@ func budgetMutations() []mutation {
 			search:  "	if !s.budget.withdraw(shard, nowNs) {\n		return nil, 0\n	}\n",
 			replace: "",
 			pkg:     "./proxy/route", run: "^(TestTotalFailure|TestRetriesFollowTheConfiguration)$",
+		},
+		{
+			name: "pay for a retry that there is no time for", file: "proxy/route/retry.go",
+			search:  "	if a.Left > 0 && wait >= a.Left {\n",
+			replace: "	if a.Left < 0 {\n",
+			pkg:     "./proxy/route", run: "^TestRetryWithoutTime$",
+		},
+		{
+			name: "drop a client that ended its side at once", file: "proxy/protocol/http1/retry.go",
+			search:  "left > int64(clientCheck) && x.c.tc.Gone()",
+			replace: "x.c.tc.Gone()",
+			pkg:     "./proxy/protocol/http1", run: "^TestHalfClosedPause$",
 		},
 		{
 			name: "feed requeues with failures", file: "proxy/route/retry.go",

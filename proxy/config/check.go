@@ -133,6 +133,9 @@ func (r *rule) checkString(s string) string {
 
 // checkInt returns what is wrong with a value, or "".
 func (r *rule) checkInt(n int64) string {
+	if n == 0 && r.required && r.min > 0 {
+		return fmt.Sprintf("required, an integer from %d to %d", r.min, r.max)
+	}
 	if r.max != 0 && (n < r.min || n > r.max) {
 		return fmt.Sprintf("expected an integer from %d to %d, found %d", r.min, r.max, n)
 	}
@@ -141,6 +144,9 @@ func (r *rule) checkInt(n int64) string {
 
 // checkNumber returns what is wrong with a value, or "".
 func (r *rule) checkNumber(x float64) string {
+	if x == 0 && r.required && r.least > 0 {
+		return fmt.Sprintf("required, a number from %v to %v", r.least, r.most)
+	}
 	if r.most != 0 && !(x >= r.least && x <= r.most) {
 		return fmt.Sprintf("expected a number from %v to %v, found %v", r.least, r.most, x)
 	}

@@ -59,7 +59,7 @@ func faultRule(field string) rule {
 	case "FaultDelay.ms":
 		return rule{required: true, min: 1, max: 600000}
 	case "FaultAbort.status":
-		return rule{required: true, min: 200, max: 599}
+		return rule{required: true, min: 400, max: 599}
 	}
 	return rule{}
 }

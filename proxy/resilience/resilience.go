@@ -44,6 +44,8 @@ type Attempt struct {
 	// Retries is how often that was done already, and LastWait the wait before the last time.
 	Retries  int
 	LastWait time.Duration
+	// Left is what remains until the request has to be over; 0 means no limit.
+	Left time.Duration
 	// Reason is that of the failure, or the status of the response.
 	Reason string
 	// StartNs and EndNs are monotonic nanoseconds.

@@ -164,10 +164,14 @@ func (l *Leaf) Retry(shard uint32, nowNs int64, a *resilience.Attempt) (*Leaf, t
 			return nil, 0
 		}
 	}
+	wait := l.backoff.Next(a.Retries, a.LastWait)
+	if a.Left > 0 && wait >= a.Left {
+		return nil, 0 // there is no time for it, so it costs nothing
+	}
 	if !s.budget.withdraw(shard, nowNs) {
 		return nil, 0
 	}
 	l.judged(classify.Retryable)
 	l.client.metrics.record(shard, classify.Retryable, a.Reason, time.Duration(a.EndNs-a.StartNs))
-	return next, l.backoff.Next(a.Retries, a.LastWait)
+	return next, wait
 }

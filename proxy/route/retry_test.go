@@ -157,6 +157,24 @@ func TestRetriesFollowTheConfiguration(t *testing.T) {
 	}
 }
 
+// TestRetryWithoutTime: a retry whose wait ends after the request is none, and costs nothing.
+func TestRetryWithoutTime(t *testing.T) {
+	h := newHouse(t, "")
+	defer h.Close()
+	h.fake.bind("/a/web", endpoint(1))
+	h.configure(retrying(t, "/svc => /#/a", config.Service{RetryBackoff: config.Backoff{Kind: v1alpha1.KindBackoffConstant, Min: time.Second}}))
+	l := h.leaf("/svc/web")
+	before := h.metric("service/svc/web/retries/budget")
+	for left, want := range map[time.Duration]bool{time.Millisecond: false, time.Second: false, 2 * time.Second: true, 0: true} {
+		if next, wait := l.Retry(0, 1, &resilience.Attempt{Left: left}); (next != nil) != want || want && wait != time.Second {
+			t.Errorf("%v left: %v after %v", left, next != nil, wait)
+		}
+	}
+	if after := h.metric("service/svc/web/retries/budget"); before != "100" || after != "98" || h.metric("client/#/a/web/requests") != "2" {
+		t.Errorf("the budget was %s and is %s, %s attempts are counted", before, after, h.metric("client/#/a/web/requests"))
+	}
+}
+
 // TestRequeues: only successes feed a client's budget, one request takes a fifth of it at most, and what it spent is counted.
 func TestRequeues(t *testing.T) {
 	h := newHouse(t, "")

@@ -75,14 +75,16 @@ func (r *Request) readDeadline(nowNs int64) {
 	}
 }
 
-// appendDeadline makes room for the deadline of each attempt, if it will have one.
-func (x *exchange) appendDeadline(dst []byte) []byte {
+// appendOwn appends the header lines of the target, and room for the deadline of each attempt, if it will have one. base is where dst begins in
+// the request.
+func (x *exchange) appendOwn(dst []byte, base int) []byte {
+	dst = x.target.AppendHeaders(dst)
 	x.deadlineAt = 0
 	if x.wall.at == 0 && x.wall.told == 0 && x.policy.Attempt == 0 {
 		return dst
 	}
 	dst = append(dst, headerDeadline+": "...)
-	x.deadlineAt = len(dst)
+	x.deadlineAt = base + len(dst)
 	return append(dst, "0000000000000000000 0000000000000000000\r\n"...)
 }
 

@@ -46,9 +46,8 @@ func (x *exchange) buildRequest() *Failure {
 	}
 	x.b = x.req.appendHead(x.out.B[leadRoom:leadRoom], x.s.via[x.req.minor])
 	x.ownAt = len(x.b)
-	x.b = x.target.AppendHeaders(x.b)
+	x.b = x.appendOwn(x.b, 0)
 	x.ownEnd = len(x.b)
-	x.b = x.appendDeadline(x.b)
 	if !marks.isZero() {
 		x.b = x.appendMarks(x.b, marks)
 	}

@@ -71,8 +71,11 @@ func (x *exchange) again(failed *Failure) (again bool, fail *Failure) {
 	}
 	now := transport.Now()
 	attempt := resilience.Attempt{Retries: x.o.Retries, LastWait: x.lastWait, Reason: x.attemptReason(failed), StartNs: x.o.AttemptNs, EndNs: now}
+	if x.wall.at > 0 {
+		attempt.Left = max(time.Duration(x.wall.at-now), 1)
+	}
 	next, wait := x.target.Retry(x.shard, now, &attempt)
-	if next == nil || x.wall.at > 0 && now+int64(wait) >= x.wall.at {
+	if next == nil {
 		return false, failed
 	}
 	x.nodeDone(now, x.nodeClass(failed))
@@ -171,7 +174,8 @@ type note struct {
 	reason string
 }
 
-// pause waits before the next attempt. It returns a failure if there is to be none: nobody waits for it any more.
+// pause waits before the next attempt. It returns a failure if there is to be none: nobody waits for it any more. As while an endpoint
+// thinks, a client that ended its side of the connection is given a second.
 func (x *exchange) pause(wait time.Duration) *Failure {
 	for until := transport.Now() + int64(wait); ; {
 		left := until - transport.Now()
@@ -180,11 +184,12 @@ func (x *exchange) pause(wait time.Duration) *Failure {
 			return errShutdown
 		case left <= 0:
 			return nil
-		case x.c.tc.Gone():
-			return errClientClosed
 		}
 		t := time.NewTimer(min(time.Duration(left), clientCheck))
 		<-t.C
+		if left > int64(clientCheck) && x.c.tc.Gone() {
+			return errClientClosed
+		}
 	}
 }
 
@@ -197,7 +202,7 @@ func (x *exchange) redirect(next Target) {
 	}
 	x.follow(next)
 	var room [512]byte
-	lines := next.AppendHeaders(room[:0])
+	lines := x.appendOwn(room[:0], x.ownAt)
 	tail := len(x.b) - x.ownEnd
 	size := x.ownAt + len(lines) + tail
 	b := x.b
@@ -209,9 +214,6 @@ func (x *exchange) redirect(next Target) {
 	b = b[:size]
 	copy(b[size-tail:], x.b[x.ownEnd:])
 	copy(b[x.ownAt:], lines)
-	if x.deadlineAt > 0 {
-		x.deadlineAt += size - len(x.b)
-	}
 	x.ownEnd = x.ownAt + len(lines)
 	x.b = b
 }

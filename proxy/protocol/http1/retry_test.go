@@ -242,6 +242,45 @@ func TestRetryOfAnotherTarget(t *testing.T) {
 	}
 }
 
+// TestDeadlineOfARetry: each attempt tells the deadline that its own target makes, and none where there is none.
+func TestDeadlineOfARetry(t *testing.T) {
+	t.Parallel()
+	for name, attempts := range map[string][2]time.Duration{"lost": {limit, 0}, "gained": {0, limit}, "kept": {limit, limit}, "none": {}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := newScript(t, answer("500 No"), ok)
+			r := newRig(t, rigOptions{}, e.addr)
+			next := &target{nodes: r.target.nodes, changed: make(chan struct{}), headers: "l5d-dst-client: /b\r\n"}
+			next.policy.Attempt = attempts[1]
+			r.target.policy = resilience.Policy{Classifier: classify.RetryableRead5XX, Timeouts: resilience.Timeouts{Attempt: attempts[0]}}
+			r.target.retry = func(*resilience.Attempt) (Target, time.Duration) { return next, 0 }
+			c := r.dial()
+			c.send(get)
+			c.expect(cliOK)
+			for i, request := range e.requests() {
+				if _, until := deadlineOf(t, request); until.IsZero() != (attempts[i] == 0) || !until.IsZero() && time.Until(until) < limit/2 {
+					t.Errorf("attempt %d of %v was told %v", i, attempts[i], until)
+				}
+			}
+		})
+	}
+}
+
+// TestHalfClosedPause: a client that ended its side of the connection gets its answer after a short wait.
+func TestHalfClosedPause(t *testing.T) {
+	t.Parallel()
+	e := newScript(t, answer("500 No"), ok)
+	r := newRig(t, rigOptions{}, e.addr)
+	r.target.policy.Classifier = classify.RetryableRead5XX
+	r.target.retry = func(*resilience.Attempt) (Target, time.Duration) { return r.target, 50 * time.Millisecond }
+	c := r.dial()
+	c.send(get)
+	if err := c.c.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	c.expect(cliOK)
+}
+
 // TestRetryWaits: between attempts the client may leave, and no wait goes beyond the total timeout.
 func TestRetryWaits(t *testing.T) {
 	t.Parallel()
@@ -265,7 +304,12 @@ func TestRetryWaits(t *testing.T) {
 		e := newScript(t, answer("500 No"), ok)
 		r := newRig(t, rigOptions{}, e.addr)
 		r.target.policy = resilience.Policy{Classifier: classify.RetryableRead5XX, Timeouts: resilience.Timeouts{Total: time.Second}}
-		r.target.retry = func(*resilience.Attempt) (Target, time.Duration) { return r.target, time.Hour }
+		r.target.retry = func(a *resilience.Attempt) (Target, time.Duration) {
+			if a.Left <= 0 || a.Left > time.Second {
+				t.Errorf("%v are left of a second", a.Left)
+			}
+			return nil, 0
+		}
 		c := r.dial()
 		c.send(get)
 		if h := c.head(); !strings.HasPrefix(h, "HTTP/1.1 500") {

@@ -21,6 +21,8 @@ const (
 	scale = 1000
 	// periods is how many slices of its time a budget forgets one by one.
 	periods = 10
+	// maxCost keeps the reserve within an int64, whatever the policy: a repetition for a million requests.
+	maxCost = 1000 * 1000 * 1000
 )
 
 // Policy says how much may be repeated. Two that are == do the same.
@@ -56,7 +58,7 @@ func NewBudget(p Policy) *Budget {
 	b.slice = int64(p.TTL) / periods
 	switch {
 	case p.Percent > 0:
-		b.cost = max(int64(scale/p.Percent), 1)
+		b.cost = int64(max(min(scale/p.Percent, maxCost), 1))
 	default:
 		b.deposit = 0
 	}

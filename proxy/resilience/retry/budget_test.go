@@ -21,6 +21,7 @@ func TestBudgetStartsWithItsReserve(t *testing.T) {
 		{Policy{MinPerSecond: 10, Percent: 0, TTL: 10 * time.Second}, 100},
 		{Policy{MinPerSecond: 0, Percent: 0.2, TTL: 10 * time.Second}, 0},
 		{Policy{}, 0},
+		{Policy{MinPerSecond: 1000, Percent: 1e-15, TTL: 60 * time.Second}, 60000},
 	} {
 		b := NewBudget(tt.policy)
 		if got := b.Balance(5 * second); got != tt.want {
